@@ -1,0 +1,1 @@
+"""Analysis: the store that is the prefix tree, and what is computed over it."""

@@ -1,0 +1,1 @@
+"""The command line: commands, reporters and the gate. It computes nothing itself."""

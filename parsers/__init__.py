@@ -1,0 +1,1 @@
+"""Log parsers: one module per format, all behind the contract in `forkpoint.parsers.base`."""

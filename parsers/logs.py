@@ -1,0 +1,255 @@
+"""Reading log files: plain, gzip or Zstandard; by records with their places; never by trust.
+
+Every reader states where a record stands (line and byte offset in the decompressed log), so that
+each number can be traced back to the bytes it came from.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+import msgspec
+import zstandard
+
+from forkpoint.parsers.records import Issue
+
+HEAD_BYTES = 64 * 1024
+"""How much of a file `identify` sees."""
+MAX_RECORD_BYTES = 64 * 1024 * 1024
+"""A longer line is an issue: it would have to be held in memory whole."""
+MAX_DOCUMENT_BYTES = 1024 * 1024 * 1024
+"""A longer single-document file is an issue, for the same reason."""
+
+T = TypeVar("T")
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_READ_ERRORS = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+
+
+class UnreadableLog(Exception):
+    """The file cannot be opened or decompressed. The text says why, in one line."""
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a log for reading as decompressed bytes; the compression goes by content, not by name.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    raw = open(path, "rb")
+    magic = raw.read(4)
+    raw.seek(0)
+    if magic.startswith(_GZIP_MAGIC):
+        return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+    if magic == _ZSTD_MAGIC:
+        reader = zstandard.ZstdDecompressor().stream_reader(
+            raw, read_across_frames=True, closefd=True
+        )
+        return cast(BinaryIO, io.BufferedReader(reader, 1 << 20))
+    return raw
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether the file's bytes are gzip or Zstandard, so that it cannot be read from the middle."""
+    with open(path, "rb") as raw:
+        magic = raw.read(4)
+    return magic.startswith(_GZIP_MAGIC) or magic == _ZSTD_MAGIC
+
+
+@dataclass(frozen=True)
+class Head:
+    """The beginning of a file, for identification."""
+
+    path: Path
+    data: bytes
+    """At most `HEAD_BYTES` decompressed bytes."""
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        """Non-blank lines of the head that are certainly whole."""
+        lines = self.data.split(b"\n")
+        if len(self.data) >= HEAD_BYTES:
+            lines.pop()
+        return [line for line in lines if line.strip()]
+
+    @cached_property
+    def objects(self) -> list[dict[str, Any]]:
+        """The JSON objects among the first 32 lines, decoded. Lines that are not are left out."""
+        found = []
+        for line in self.lines[:32]:
+            try:
+                value = msgspec.json.decode(line)
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                continue
+            if isinstance(value, dict):
+                found.append(value)
+        return found
+
+    @cached_property
+    def document(self) -> Any:
+        """The whole file as one JSON value, if it ends within the head; else ``None``."""
+        if len(self.data) >= HEAD_BYTES:
+            return None
+        try:
+            return msgspec.json.decode(self.data)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+
+
+def read_head(path: Path) -> Head:
+    """Read the beginning of a file.
+
+    Raises:
+        UnreadableLog: it cannot be opened or decompressed.
+    """
+    try:
+        with open_log(path) as stream:
+            return Head(path, stream.read(HEAD_BYTES))
+    except _READ_ERRORS as error:
+        raise UnreadableLog(describe(error)) from error
+
+
+def describe(error: BaseException) -> str:
+    """An exception as one short line, without paths that the reader already has."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "not valid UTF-8"
+    text = " ".join(str(error).split())
+    return (text[:1].lower() + text[1:])[:200] or type(error).__name__
+
+
+@dataclass(slots=True)
+class Line:
+    """One record of a line-oriented log."""
+
+    data: bytes
+    line: int
+    offset: int
+
+    def issue(self, reason: str | BaseException) -> Issue:
+        """This record as an issue."""
+        text = reason if isinstance(reason, str) else describe(reason)
+        return Issue(line=self.line, offset=self.offset, reason=text)
+
+
+@dataclass
+class Log:
+    """One log file being read.
+
+    `offset` is where the record being read begins; `end` is the first byte not yet consumed, to
+    go on from when the file has grown.
+    """
+
+    path: Path
+    start: int = 0
+    """Byte offset to read from; 0 for a compressed file."""
+    first_line: int = 1
+    """Line number of the record at `start`."""
+    checkpoint: bytes = b""
+    offset: int = field(default=0, init=False)
+    end: int = field(default=0, init=False)
+    next_line: int = field(default=1, init=False)
+    truncated: bool = field(default=False, init=False)
+    """The last line has no line end, so it may still be being written."""
+    stop_after: int | None = None
+    """Read only the records that begin before this offset."""
+
+    def lines(self) -> Iterator[Line | Issue]:
+        """Yield non-blank lines, and an issue for each one that is too long or cannot be read."""
+        self.end, self.next_line = self.start, self.first_line
+        try:
+            with open_log(self.path) as stream:
+                if self.start:
+                    stream.seek(self.start)
+                yield from self._read_lines(stream)
+        except _READ_ERRORS as error:
+            yield Issue(line=self.next_line, offset=self.end, reason=describe(error))
+
+    def _read_lines(self, stream: BinaryIO) -> Iterator[Line | Issue]:
+        readline = stream.readline
+        while data := readline(MAX_RECORD_BYTES):
+            offset, number = self.end, self.next_line
+            if self.stop_after is not None and offset >= self.stop_after:
+                return
+            self.offset = offset
+            if data[-1] != 10:
+                if len(data) == MAX_RECORD_BYTES:
+                    yield Issue(
+                        line=number,
+                        offset=offset,
+                        reason=f"line longer than {MAX_RECORD_BYTES >> 20} MiB",
+                    )
+                    self.end += len(data) + _skip_line(stream)
+                    self.next_line += 1
+                    continue
+                self.truncated = True
+            self.end = offset + len(data)
+            self.next_line = number + 1
+            if not data.isspace():
+                yield Line(data, number, offset)
+
+    def document(self) -> bytes | Issue:
+        """The whole file, for formats that are one JSON value."""
+        try:
+            with open_log(self.path) as stream:
+                data = stream.read(MAX_DOCUMENT_BYTES + 1)
+        except _READ_ERRORS as error:
+            return Issue(line=1, offset=0, reason=describe(error))
+        if len(data) > MAX_DOCUMENT_BYTES:
+            return Issue(
+                line=1, offset=0, reason=f"document larger than {MAX_DOCUMENT_BYTES >> 20} MiB"
+            )
+        self.end = len(data)
+        return data
+
+
+def _skip_line(stream: BinaryIO) -> int:
+    skipped = 0
+    while data := stream.readline(1 << 20):
+        skipped += len(data)
+        if data[-1] == 10:
+            break
+    return skipped
+
+
+def decode_json(data: bytes, decoder: msgspec.json.Decoder[T], type_: type[T]) -> T:
+    """Decode one JSON value, the fast way first, then leniently.
+
+    Writers in JavaScript and Python leave things that strict JSON forbids: half a surrogate pair
+    where a string was cut, ``NaN`` for a missing number (read as ``null``).
+
+    Raises:
+        ValueError: it is not JSON, or a known field has the wrong type.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if b"\\ud" not in data and b"\\uD" not in data and b"NaN" not in data and b"Infinity" not in data:
+            raise
+    lenient = json.loads(data, parse_constant=lambda _: None)
+    return msgspec.convert(lenient, type_)
+
+
+BAD_RECORD = (ValueError, RecursionError)
+"""What `decode_json` raises: `msgspec.MsgspecError` and `UnicodeDecodeError` are `ValueError` kinds."""
+
+
+def file_size(path: Path) -> int:
+    """Size in bytes, on disk."""
+    return os.stat(path).st_size

@@ -1,0 +1,136 @@
+"""What a parser yields: calls, traces and issues, the same for every log format.
+
+Missing is ``None``, never 0. Fields carry their unit. Nothing here knows prices,
+time zones or totals.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A token count as logs state it. Anything else in a known field is an issue, not a number."""
+
+
+class Kind(StrEnum):
+    """What a segment is. Part of a segment's identity, so equal text in two roles never merges."""
+
+    UNLOGGED = "unlogged"
+    """A stand-in for the part of a prompt that the log does not hold (system prompt, tools)."""
+    TOOLS = "tools"
+    SYSTEM = "system"
+    TEXT = "text"
+    THINKING = "thinking"
+    TOOL_CALL = "tool_call"
+    TOOL_RESULT = "tool_result"
+    MEDIA = "media"
+    """Images, audio, documents: identified by their bytes; their tokens cannot be counted here."""
+    TOKENS = "tokens"
+    """A run of logged token ids."""
+    BLOCK = "block"
+    """A hashed KV block of a serving trace."""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Token counts one provider reported for one call.
+
+    `input_tokens` is inclusive: uncached + cache read + cache write. `reasoning_tokens`
+    is part of `output_tokens`. A count the log does not state is ``None``.
+
+    Raises:
+        ValueError: the parts exceed the whole, so that a leaf would be negative.
+    """
+
+    input_tokens: Tokens | None = None
+    cache_read_tokens: Tokens | None = None
+    cache_write_tokens: Tokens | None = None
+    cache_write_1h_tokens: Tokens | None = None
+    """The part of `cache_write_tokens` written with a one-hour lifetime."""
+    output_tokens: Tokens | None = None
+    reasoning_tokens: Tokens | None = None
+
+    def __post_init__(self) -> None:
+        read, write = self.cache_read_tokens or 0, self.cache_write_tokens or 0
+        if self.input_tokens is not None and read + write > self.input_tokens:
+            raise ValueError(
+                f"cache read ({read}) + cache write ({write}) exceed input ({self.input_tokens}) tokens"
+            )
+        if (self.cache_write_1h_tokens or 0) > write:
+            raise ValueError(
+                f"1 h cache writes ({self.cache_write_1h_tokens}) exceed all cache writes ({write})"
+            )
+        if self.output_tokens is not None and (self.reasoning_tokens or 0) > self.output_tokens:
+            raise ValueError(
+                f"reasoning ({self.reasoning_tokens}) exceeds output ({self.output_tokens}) tokens"
+            )
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One model request and its response."""
+
+    identity: tuple[str, str] | None
+    """(scope, key): calls equal in both are one call, logged more than once, and the fullest copy
+    counts. The scope is ``""`` for keys unique in the world (a provider's message id), or a trace id
+    for keys unique within one conversation; traces that fork from each other share their scope.
+    ``None``: the log gives no identity, so each record is a call of its own."""
+    trace: str
+    """Trace id. Globally unique where the format has such ids."""
+    line: int
+    """1-based line (or record number) of the log where the call first stands."""
+    offset: int
+    """Byte offset of that record in the decompressed log."""
+    prompt: int
+    """Node of the prefix tree where the prompt ends (a value `Tree.extend` returned)."""
+    completion: int | None = None
+    """Node where the completion ends; a descendant of `prompt` except for rendered text, whose
+    segments need not end where the prompt does. ``None``: the response was not logged."""
+    started_at: datetime | None = None
+    """When the request was sent or, where the log knows only that, answered. Naive means UTC."""
+    duration_s: float | None = None
+    provider: str | None = None
+    """As genai-prices names it (``anthropic``, ``openai``), or ``None`` to go by the model name."""
+    model: str | None = None
+    usage: Usage | None = None
+    sidechain: bool = False
+    """A subagent's call."""
+    service_tier: str | None = None
+    miss_reason: str | None = None
+    """Why the provider says its cache missed, in the provider's own word."""
+    logged_cost_usd: float | None = None
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent run or one rollout. May be yielded more than once; the last one wins."""
+
+    id: str
+    parent: str | None = None
+    """The trace that spawned this one (a subagent's caller)."""
+    forked_from: str | None = None
+    """The trace whose history this one starts with. Its calls, replayed here, are the same calls."""
+    project: str | None = None
+    """Working directory, repository or data set."""
+    agent: str | None = None
+    """Program and version that wrote the log."""
+    group: str | None = None
+    """Rollouts of one prompt or task share it. ``None``: not a rollout."""
+    reward: float | None = None
+    answer: str | None = None
+    leaf: int | None = None
+    """Node where a rollout's whole sequence ends, prompts and completions."""
+    title: str | None = None
+
+
+class Issue(msgspec.Struct, frozen=True, kw_only=True):
+    """One record that could not be read, and why. Counted in every report."""
+
+    line: int
+    offset: int
+    reason: str
+    """One line of plain words; may quote the log, so it is escaped wherever it is shown."""
+
+
+Record = Call | Trace | Issue

@@ -1,0 +1,1 @@
+../../src/forkpoint/__init__.py

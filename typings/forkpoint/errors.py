@@ -1,0 +1,1 @@
+../../src/forkpoint/errors.py
