@@ -172,8 +172,7 @@ class Log:
         self.end, self.next_line = self.start, self.first_line
         try:
             with open_log(self.path) as stream:
-                if self.start:
-                    stream.seek(self.start)
+                _skip_to(stream, self.start)
                 yield from self._read_lines(stream)
         except _READ_ERRORS as error:
             yield Issue(line=self.next_line, offset=self.end, reason=describe(error))
@@ -214,6 +213,15 @@ class Log:
             )
         self.end = len(data)
         return data
+
+
+def _skip_to(stream: BinaryIO, offset: int) -> None:
+    """Go forward from the beginning; a decompressing stream has to read its way there."""
+    if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO):
+        stream.seek(offset)
+        return
+    while offset > 0 and (skipped := stream.read(min(offset, 1 << 20))):
+        offset -= len(skipped)
 
 
 def _skip_line(stream: BinaryIO) -> int:

@@ -77,6 +77,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     counts. The scope is ``""`` for keys unique in the world (a provider's message id), or a trace id
     for keys unique within one conversation; traces that fork from each other share their scope.
     ``None``: the log gives no identity, so each record is a call of its own."""
+    request: str | None = None
+    """A second part of the identity that some copies lack: calls equal in `identity` are still two
+    calls if both state a request id and the ids differ."""
     trace: str
     """Trace id. Globally unique where the format has such ids."""
     line: int
@@ -86,8 +89,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     prompt: int
     """Node of the prefix tree where the prompt ends (a value `Tree.extend` returned)."""
     completion: int | None = None
-    """Node where the completion ends; a descendant of `prompt` except for rendered text, whose
-    segments need not end where the prompt does. ``None``: the response was not logged."""
+    """Node where the completion ends; a descendant of `prompt` except for rendered text and
+    token ids, whose segments need not end where the prompt does. ``None``: the response was not logged."""
     started_at: datetime | None = None
     """When the request was sent or, where the log knows only that, answered. Naive means UTC."""
     duration_s: float | None = None

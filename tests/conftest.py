@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -33,3 +34,7 @@ def corpus_generators() -> Path:
 def sample_logs() -> Path:
     """The logs that come with the project."""
     return REPOSITORY / "sample_logs"
+
+settings.register_profile("fast", deadline=None, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))

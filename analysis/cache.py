@@ -1,0 +1,208 @@
+"""Ideal against realized, call by call: what could have been read from a cache, and what was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from forkpoint.analysis.prompts import Prompts, Reuse, columns, fit_bytes, measure_reuse
+from forkpoint.analysis.results import Cache, Calibration, WaterfallStep, WorstCall
+from forkpoint.analysis.store import Store
+from forkpoint.analysis.tree import Floats, Ints
+
+WORST_CALLS = 10
+
+
+@dataclass
+class Missed:
+    """Per call, indexed by `call_no`."""
+
+    ideal: Ints
+    """Tokens that an infinite cache would have served; at least what the provider read."""
+    read: Ints
+    """Tokens that the provider did read from its cache; 0 where it reports none."""
+    tokens: Ints
+    """ideal - read."""
+    usd: Floats
+    """What reading the missed tokens would have saved; NaN where there is no price."""
+    provider_exceeds: int
+
+
+def measure_missed(store: Store, prompts: Prompts, reuse: Reuse) -> Missed:
+    """Subtract realized from ideal.
+
+    Missed tokens were paid at the call's own mix of uncached and write rates; reading them instead
+    would have cost the read rate.
+    """
+    fetched = store.execute(
+        """
+        SELECT coalesce(cache_read_tokens, 0)::BIGINT AS read,
+               coalesce(paid_rate_usd - cache_read_rate_usd, 'nan'::DOUBLE) AS gain
+        FROM scope_calls JOIN scope_costs USING (call_no) ORDER BY call_no
+        """
+    ).fetchnumpy()
+    read = np.asarray(fetched["read"], dtype=np.int64)
+    gain = np.asarray(fetched["gain"], dtype=np.float64)
+    sized = prompts.size >= 0
+    read = np.where(sized, read, 0)
+    ideal = np.maximum(reuse.tokens, read)
+    tokens = ideal - read
+    return Missed(
+        ideal=ideal,
+        read=read,
+        tokens=tokens,
+        usd=tokens * gain / 1e6,
+        provider_exceeds=int((read > reuse.tokens).sum()),
+    )
+
+
+def measure_cache(
+    store: Store,
+    prompts: Prompts,
+    reuse: Reuse,
+    missed: Missed,
+    hit_rate: float | None,
+    read_share: float | None,
+) -> Cache:
+    """All cache figures of the scope."""
+    sized = prompts.size >= 0
+    total = int(prompts.size[sized].sum())
+    ideal = int(missed.ideal.sum())
+    return Cache(
+        hit_rate=hit_rate,
+        cache_read_share=read_share,
+        ideal_hit_rate=ideal / total if total else None,
+        policy_hit_rate=None,
+        waterfall=_waterfall(prompts, missed),
+        misses_by_cause=(),
+        ideal_tokens=ideal,
+        read_tokens=int(missed.read.sum()),
+        missed_tokens=int(missed.tokens.sum()),
+        missed_usd=sum_usd(missed.usd),
+        input_tokens=total,
+        provider_exceeds_calls=missed.provider_exceeds,
+        shrunk_calls=reuse.shrunk,
+        unsized_calls=int((~sized).sum()),
+        worst_calls=_worst_calls(store, missed),
+        calibrations=_calibrations(prompts),
+        evidence=_evidence(store, prompts),
+    )
+
+
+def sum_usd(values: Floats) -> float | None:
+    """Sum of what is priced; ``None`` if nothing is."""
+    priced = values[~np.isnan(values)]
+    return float(priced.sum()) if len(priced) else None
+
+
+def _waterfall(prompts: Prompts, missed: Missed) -> tuple[WaterfallStep, ...]:
+    """Levels from all input down to what was read; policy levels come between the last two."""
+    total = int(prompts.size[prompts.size >= 0].sum())
+    if not total:
+        return ()
+    ideal, read = int(missed.ideal.sum()), int(missed.read.sum())
+    return (
+        WaterfallStep("input", total, None),
+        WaterfallStep("never sent before", ideal - total, None),
+        WaterfallStep("ideal", ideal, None),
+        WaterfallStep("missed", read - ideal, _negative(sum_usd(missed.usd))),
+        WaterfallStep("realized", read, None),
+    )
+
+
+def _negative(usd: float | None) -> float | None:
+    return None if usd is None else -usd
+
+
+def _worst_calls(store: Store, missed: Missed) -> tuple[WorstCall, ...]:
+    worth = np.where(np.isnan(missed.usd), 0.0, missed.usd)
+    order = np.lexsort((np.arange(len(worth)), -missed.tokens, -worth))[:WORST_CALLS]
+    order = order[missed.tokens[order] > 0]
+    rows = store.rows(
+        """
+        WITH timed AS (
+            SELECT call_no, lag(started_at) OVER (PARTITION BY trace_id ORDER BY call_no) AS before
+            FROM scope_calls
+        )
+        SELECT call_no, call_id::VARCHAR, path, line, model, started_at,
+               epoch(started_at - before), miss_reason
+        FROM scope_calls JOIN timed USING (call_no) WHERE call_no IN (SELECT unnest(?))
+        """,
+        [order.tolist()],
+    )
+    by_call: dict[int, tuple[Any, ...]] = {row[0]: row[1:] for row in rows}
+    found = []
+    for call in order.tolist():
+        call_id, path, line, model, started_at, idle_s, reason = by_call[call]
+        usd = float(missed.usd[call])
+        found.append(
+            WorstCall(
+                call_id=call_id.replace("-", ""),
+                path=path,
+                line=line,
+                model=model,
+                started_at=started_at,
+                idle_s=idle_s,
+                missed_tokens=int(missed.tokens[call]),
+                missed_usd=None if np.isnan(usd) else usd,
+                miss_reason=reason,
+            )
+        )
+    return tuple(found)
+
+
+def _calibrations(prompts: Prompts) -> tuple[Calibration, ...]:
+    fits = fit_bytes(prompts)
+    found = []
+    above = prompts.tree.nearest(prompts.anchor >= 0)
+    is_first = above[prompts.tree.parent[prompts.prompt]] == 0
+    for model, fit in fits.items():
+        first = is_first & (prompts.model == model) & ~prompts.counted & (prompts.size >= 0)
+        content = prompts.byte_depth[prompts.prompt[first]] * fit.tokens_per_byte
+        unlogged = np.median(prompts.size[first] - content) if first.any() else 0
+        found.append(
+            Calibration(
+                model=prompts.models[model] or "(unknown)",
+                tokens_per_byte=fit.tokens_per_byte,
+                unlogged_tokens=round(float(unlogged)),
+                relative_error=fit.relative_error,
+                pairs=fit.pairs,
+            )
+        )
+    return tuple(found)
+
+
+def _evidence(store: Store, prompts: Prompts) -> dict[str, int]:
+    """Calls by what their sizes and positions rest on."""
+    kinds = columns(
+        store,
+        """
+        SELECT CASE kind WHEN 'block' THEN 0 WHEN 'tokens' THEN 1 ELSE 2 END AS kind
+        FROM scope_calls LEFT JOIN scope_nodes ON prompt = node ORDER BY call_no
+        """,
+    )["kind"]
+    billed = prompts.billed >= 0
+    partial = billed & ~prompts.counted
+    bare = partial & (prompts.byte_depth[prompts.prompt] == 0)
+    labelled = {
+        "hashed blocks": prompts.counted & (kinds == 0),
+        "token ids": prompts.counted & (kinds == 1),
+        "text and usage": prompts.counted & (kinds == 2) & billed,
+        "text": prompts.counted & (kinds == 2) & ~billed,
+        "usage and partial text": partial & ~bare,
+        "usage": bare,
+        "none": ~billed & ~prompts.counted,
+    }
+    return {name: int(flags.sum()) for name, flags in labelled.items() if flags.any()}
+
+
+def ideal_reuse(prompts: Prompts) -> Reuse:
+    """What an infinite cache of all earlier prompts and completions would have served."""
+    return measure_reuse(prompts, prompts.seen_with_completions, fit_bytes(prompts))
+
+
+def prompt_reuse(prompts: Prompts) -> Reuse:
+    """What earlier prompts alone would have served: the reuse that the overlap ratio states."""
+    return measure_reuse(prompts, prompts.seen, fit_bytes(prompts))

@@ -1,0 +1,278 @@
+"""Bringing the store up to date with the log files under some paths.
+
+An unchanged file costs a stat. A file that grew is read from where it was left; one that changed
+otherwise is read again and its rows replaced; one that is gone is marked deleted. Files are read in
+worker processes and merged by hash, each file in one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from forkpoint.analysis.ingest_worker import (
+    Batch,
+    Options,
+    Task,
+    by_size,
+    fingerprint,
+    read_batch,
+)
+from forkpoint.analysis.siblings import refine_forks
+from forkpoint.analysis.store import Store
+from forkpoint.errors import ForkpointError, StrictError
+
+BATCH_BYTES = 8 << 20
+"""About how much log one merge brings: small enough to keep memory flat and progress smooth."""
+PARALLEL_FROM_BYTES = 24 << 20
+"""Less than this is read faster in this process than workers start."""
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes read, bytes to read)."""
+
+
+@dataclass(slots=True)
+class Ingested:
+    """What one run read. Files and bytes that were already in the store are counted apart."""
+
+    files: int = 0
+    unchanged_files: int = 0
+    grown_files: int = 0
+    rewritten_files: int = 0
+    deleted_files: int = 0
+    unknown_files: int = 0
+    bytes: int = 0
+    calls: int = 0
+    issues: int = 0
+    seconds: float = 0.0
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the store differs from before."""
+        return bool(self.files or self.deleted_files)
+
+
+class _Known(NamedTuple):
+    source_id: int
+    format: str | None
+    note: str | None
+    n_bytes: int
+    mtime_ns: int
+    read_bytes: int
+    next_line: int
+    head_hash: bytes | None
+    tail_hash: bytes | None
+    checkpoint: bytes
+    deleted: bool
+
+
+def resolve(paths: Sequence[str | Path]) -> list[Path]:
+    """Absolute forms of the paths to read.
+
+    Raises:
+        ForkpointError: one does not exist.
+    """
+    found = []
+    for each in paths:
+        path = Path(os.path.abspath(Path(each).expanduser()))
+        if not path.exists():
+            raise ForkpointError(f"{each}: no such file or folder")
+        found.append(path)
+    return found
+
+
+def ingest(
+    store: Store,
+    paths: Sequence[Path],
+    options: Options,
+    *,
+    workers: int | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Ingested:
+    """Read what is new under `paths` into the store.
+
+    Args:
+        paths: absolute files or folders; folders are searched recursively.
+        workers: processes to read in; ``None``: one per core.
+
+    Raises:
+        StrictError: with `strict`, at the first record that cannot be read. Files read before it
+            are kept.
+    """
+    began = time.monotonic()
+    done = Ingested()
+    tasks = list(_plan(store, paths, done))
+    total = sum(n_bytes for n_bytes, _ in tasks)
+    read = 0
+    for batch in _read(tasks, options, workers, total):
+        if strict and batch.issues:
+            raise StrictError(_first_issue(batch))
+        store.merge(batch)
+        _count(done, batch)
+        read += sum(each.n_bytes for each in batch.sources)
+        if progress is not None:
+            progress(min(read, total), total)
+    if tasks:
+        refine_forks(store, options)
+        store.execute("CHECKPOINT")
+    done.bytes = total
+    done.seconds = time.monotonic() - began
+    return done
+
+
+def _first_issue(batch: Batch) -> str:
+    source_id, line, _, reason = min(batch.issues)
+    path = next(each.path for each in batch.sources if each.source_id == source_id)
+    return f"{path}:{line}: {reason}"
+
+
+def _count(done: Ingested, batch: Batch) -> None:
+    done.files += len(batch.sources)
+    done.calls += len(batch.calls["source_id"])
+    done.issues += len(batch.issues)
+    done.unknown_files += sum(each.format is None for each in batch.sources)
+
+
+def _plan(store: Store, paths: Sequence[Path], done: Ingested) -> Iterator[tuple[int, Task]]:
+    """Yield (bytes to read, task) for each file that is new or changed; mark what is gone."""
+    known = {
+        row[0]: _Known(*row[1:])
+        for row in store.rows(
+            "SELECT path, source_id, format, note, n_bytes, mtime_ns, read_bytes, next_line, "
+            "head_hash, tail_hash, checkpoint, deleted FROM sources"
+        )
+    }
+    next_id = 1 + max((each.source_id for each in known.values()), default=0)
+    seen: set[str] = set()
+    for entry in _walk(paths):
+        if isinstance(entry, str):
+            done.unreadable.append(entry)
+            continue
+        path, size, mtime_ns = entry
+        if path in seen:
+            continue
+        seen.add(path)
+        before = known.get(path)
+        if before is None:
+            yield size, Task(next_id, path)
+            next_id += 1
+        elif before.n_bytes == size and before.mtime_ns == mtime_ns and not before.deleted:
+            done.unchanged_files += 1
+        else:
+            yield _changed(path, size, before, done)
+    gone = [
+        each.source_id
+        for path, each in known.items()
+        if path not in seen and not each.deleted and _is_under(path, paths)
+    ]
+    if gone:
+        store.execute(
+            "UPDATE sources SET deleted = true WHERE source_id IN (SELECT unnest(?))", [gone]
+        )
+        done.deleted_files = len(gone)
+
+
+def _changed(path: str, size: int, before: _Known, done: Ingested) -> tuple[int, Task]:
+    if (
+        before.head_hash is not None
+        and size >= before.n_bytes
+        and before.read_bytes
+        and _only_grew(path, before)
+    ):
+        done.grown_files += 1
+        return size - before.read_bytes, Task(
+            before.source_id,
+            path,
+            before.format,
+            before.note,
+            before.read_bytes,
+            before.next_line,
+            before.checkpoint,
+        )
+    done.rewritten_files += 1
+    return size, Task(before.source_id, path)
+
+
+def _only_grew(path: str, before: _Known) -> bool:
+    try:
+        return fingerprint(Path(path), before.read_bytes) == (before.head_hash, before.tail_hash)
+    except OSError:
+        return False
+
+
+def _is_under(path: str, paths: Sequence[Path]) -> bool:
+    return any(path == str(each) or path.startswith(f"{each}{os.sep}") for each in paths)
+
+
+def _walk(paths: Sequence[Path]) -> Iterator[tuple[str, int, int] | str]:
+    """Yield (path, size, mtime in ns) of regular files, and a message for each folder not readable."""
+    folders: list[str] = []
+    visited: set[tuple[int, int]] = set()
+    for path in paths:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            folders.append(str(path))
+        else:
+            yield str(path), status.st_size, status.st_mtime_ns
+    while folders:
+        folder = folders.pop()
+        try:
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            yield f"{folder}: {(error.strerror or 'unreadable').lower()}"
+            continue
+        for entry in entries:
+            try:
+                status = entry.stat()
+            except OSError as error:
+                yield f"{entry.path}: {(error.strerror or 'unreadable').lower()}"
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                if entry.name != ".git":
+                    folders.append(entry.path)
+            elif stat.S_ISREG(status.st_mode):
+                yield entry.path, status.st_size, status.st_mtime_ns
+
+
+def _read(
+    tasks: list[tuple[int, Task]], options: Options, workers: int | None, total: int
+) -> Iterator[Batch]:
+    workers = workers or os.cpu_count() or 1
+    batches = by_size(tasks, BATCH_BYTES)
+    if workers == 1 or len(batches) < 2 or total < PARALLEL_FROM_BYTES:
+        for tasks_of_one in batches:
+            yield read_batch(tasks_of_one, options)
+        return
+    with ProcessPoolExecutor(min(workers, len(batches)), get_context("spawn")) as pool:
+        yield from _in_flight(pool, batches, options, 2 * workers)
+
+
+def _in_flight(
+    pool: ProcessPoolExecutor, batches: list[list[Task]], options: Options, at_most: int
+) -> Iterator[Batch]:
+    """Keep only a few batches under way, so that finished ones never pile up in memory."""
+    waiting = iter(batches)
+    running: set[Future[Batch]] = set()
+    while True:
+        for batch in waiting:
+            running.add(pool.submit(read_batch, batch, options))
+            if len(running) >= at_most:
+                break
+        if not running:
+            return
+        finished, running = wait(running, return_when=FIRST_COMPLETED)
+        for future in finished:
+            yield future.result()

@@ -1,0 +1,399 @@
+"""Reading log files into columns. No database here: this is what runs in worker processes.
+
+`read_batch` is the shard function: given files and where to go on in each, it returns everything
+the store needs of them, as plain columns that pickle well and merge by hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from forkpoint.analysis.shard import HASH_BYTES, ShardTree
+from forkpoint.parsers.base import Parser, Reread
+from forkpoint.parsers.logs import HEAD_BYTES, Log, UnreadableLog, describe, is_compressed, read_head
+from forkpoint.parsers.records import Call, Issue, Trace
+from forkpoint.parsers.registry import AmbiguousFormat, identify, parser_named
+
+TAIL_BYTES = 4096
+"""How much before the point already read must be unchanged for a file to count as grown."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = datetime(1970, 1, 1)
+_NULL_TIME = -(2**63)
+
+
+@dataclass(slots=True)
+class Task:
+    """One file to read, from the beginning or from where it was left."""
+
+    source_id: int
+    path: str
+    format: str | None = None
+    """Known from an earlier reading; ``None``: identify it."""
+    note: str | None = None
+    start: int = 0
+    first_line: int = 1
+    checkpoint: bytes = b""
+
+
+@dataclass(slots=True)
+class Source:
+    """What became of one file."""
+
+    source_id: int
+    path: str
+    format: str | None
+    note: str | None
+    n_bytes: int
+    mtime_ns: int
+    read_bytes: int
+    next_line: int
+    head_hash: bytes | None
+    tail_hash: bytes | None
+    checkpoint: bytes
+    appended: bool
+    """True: the rows add to those already stored. False: they replace them."""
+
+
+@dataclass(slots=True)
+class Options:
+    """What ingest needs to know beside the files."""
+
+    encoding: str
+    keep_text: bool = False
+
+
+@dataclass
+class Batch:
+    """The columns of several files, by table. Hash columns are joined bytes, 16 each."""
+
+    sources: list[Source] = field(default_factory=list)
+    nodes: dict[str, bytearray] = field(
+        default_factory=lambda: {name: bytearray() for name in ("node", "parent", "segment", "root")}
+    )
+    segment_hashes: bytearray = field(default_factory=bytearray)
+    segments: dict[str, Any] = field(
+        default_factory=lambda: {
+            "kind": [],
+            "role": [],
+            "n_bytes": array("q"),
+            "n_tokens": array("q"),
+            "source_id": array("q"),
+            "record_offset": array("q"),
+            "text": [],
+        }
+    )
+    calls: dict[str, list[Any]] = field(
+        default_factory=lambda: {name: [] for name in CALL_COLUMNS}
+    )
+    traces: dict[str, list[Any]] = field(
+        default_factory=lambda: {name: [] for name in TRACE_COLUMNS}
+    )
+    issues: list[tuple[int, int, int, str]] = field(default_factory=list)
+
+
+CALL_COLUMNS = (
+    "source_id",
+    "line",
+    "record_offset",
+    "call_id",
+    "scope",
+    "request",
+    "trace_id",
+    "started_at",
+    "duration_s",
+    "provider",
+    "model",
+    "sidechain",
+    "service_tier",
+    "miss_reason",
+    "logged_cost_usd",
+    "prompt",
+    "completion",
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+TRACE_COLUMNS = (
+    "source_id",
+    "trace_id",
+    "parent_id",
+    "forked_from",
+    "project",
+    "agent",
+    "group_id",
+    "reward",
+    "answer",
+    "leaf",
+    "title",
+)
+
+
+def read_batch(tasks: list[Task], options: Options) -> Batch:
+    """Read the files of `tasks`. Never raises for what a file holds."""
+    batch = Batch()
+    for task in tasks:
+        _read_file(task, options, batch)
+    return batch
+
+
+def fingerprint(path: Path, read_bytes: int) -> tuple[bytes, bytes]:
+    """Hashes of a plain file's first 64 KiB and of the 4 KiB before `read_bytes`, both cut there.
+
+    A file that only grew since `read_bytes` of it were read still has the same two.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as stream:
+        head = stream.read(min(HEAD_BYTES, read_bytes))
+        stream.seek(max(0, read_bytes - TAIL_BYTES))
+        tail = stream.read(min(TAIL_BYTES, read_bytes))
+    return hashlib.sha256(head).digest(), hashlib.sha256(tail).digest()
+
+
+@cache
+def _counter(encoding: str) -> Any:
+    from forkpoint.analysis.tokens import Tokenizer
+
+    return Tokenizer(encoding).count
+
+
+def _read_file(task: Task, options: Options, batch: Batch) -> None:
+    path = Path(task.path)
+    try:
+        stat = path.stat()
+        parser = _parser_of(task, path)
+    except (OSError, UnreadableLog, AmbiguousFormat) as error:
+        reason = str(error) if not isinstance(error, OSError) else describe(error)
+        batch.issues.append((task.source_id, 0, 0, reason))
+        batch.sources.append(_unread(task, path, f"unreadable: {reason}"))
+        return
+    if parser is None:
+        batch.sources.append(_unread(task, path, "no parser claims it"))
+        return
+    try:
+        log, appended = _parse(parser, task, path, options, batch, task.start)
+    except Reread:
+        log, appended = _parse(parser, task, path, options, batch, 0)
+    resumable = parser.grows and not is_compressed(path)
+    head, tail = fingerprint(path, log.end) if resumable else (None, None)
+    batch.sources.append(
+        Source(
+            source_id=task.source_id,
+            path=task.path,
+            format=parser.name,
+            note=task.note,
+            n_bytes=stat.st_size,
+            mtime_ns=stat.st_mtime_ns,
+            read_bytes=log.end,
+            next_line=log.next_line,
+            head_hash=head,
+            tail_hash=tail,
+            checkpoint=log.checkpoint,
+            appended=appended,
+        )
+    )
+
+
+def _parser_of(task: Task, path: Path) -> Parser | None:
+    if task.format is not None:
+        return parser_named(task.format)
+    claim = identify(read_head(path))
+    if claim is None:
+        return None
+    task.note = claim.why
+    return claim.parser
+
+
+def _unread(task: Task, path: Path, note: str) -> Source:
+    try:
+        stat = path.stat()
+        n_bytes, mtime_ns = stat.st_size, stat.st_mtime_ns
+    except OSError:
+        n_bytes, mtime_ns = -1, -1
+    return Source(
+        task.source_id, task.path, None, note, n_bytes, mtime_ns, 0, 1, None, None, b"", False
+    )
+
+
+def _parse(
+    parser: Parser, task: Task, path: Path, options: Options, batch: Batch, start: int
+) -> tuple[Log, bool]:
+    """Parse one file and add what it holds to the batch, all or nothing.
+
+    Raises:
+        Reread: the appended part needs what was before it.
+    """
+    if start:
+        log = Log(path, start, task.first_line, task.checkpoint)
+    else:
+        log = Log(path)
+    count = _counter(options.encoding) if parser.whole_prompts else None
+    tree = ShardTree(log, count, options.keep_text)
+    calls: list[Call] = []
+    traces: dict[str, Trace] = {}
+    issues: list[Issue] = []
+    try:
+        for record in parser.parse(log, tree):
+            if isinstance(record, Call):
+                calls.append(record)
+            elif isinstance(record, Trace):
+                traces[record.id] = record
+            else:
+                issues.append(record)
+    except Reread:
+        raise
+    except Exception as error:  # a parser's defect must not take the run down with it
+        reason = f"{parser.name} parser failed: {type(error).__name__}: {describe(error)}"
+        issues.append(Issue(line=log.next_line, offset=log.offset, reason=reason))
+    tree.finish()
+    _go_back_before_an_unfinished_line(log, issues)
+    _add_tree(batch, task.source_id, tree)
+    for call in calls:
+        _add_call(batch, task, tree, call)
+    for trace in traces.values():
+        _add_trace(batch, task.source_id, tree, trace)
+    batch.issues.extend(
+        (task.source_id, each.line, each.offset, _storable(each.reason)) for each in issues
+    )
+    return log, bool(start)
+
+
+def _go_back_before_an_unfinished_line(log: Log, issues: list[Issue]) -> None:
+    """A last line without its line end that cannot be read is read again when the file has grown."""
+    if log.truncated and issues and issues[-1].offset == log.offset:
+        last = issues[-1]
+        issues[-1] = Issue(
+            line=last.line, offset=last.offset, reason=f"last line is incomplete ({last.reason})"
+        )
+        log.end, log.next_line = last.offset, last.line
+
+
+def _add_tree(batch: Batch, source_id: int, tree: ShardTree) -> None:
+    columns = {
+        "node": tree.node_hashes,
+        "parent": tree.node_parents,
+        "segment": tree.node_segments,
+        "root": tree.node_roots,
+    }
+    for name, hashes in columns.items():
+        if len(tree.resumed) > 1:
+            hashes = [each for i, each in enumerate(hashes) if i not in tree.resumed]
+        else:
+            hashes = hashes[1:]
+        batch.nodes[name] += b"".join(hashes)
+    batch.segment_hashes += b"".join(tree.segment_hashes)
+    segments = batch.segments
+    segments["kind"] += tree.segment_kinds
+    segments["role"] += tree.segment_roles
+    segments["n_bytes"] += tree.segment_bytes
+    segments["n_tokens"] += tree.segment_tokens
+    segments["record_offset"] += tree.segment_offsets
+    segments["source_id"].extend([source_id] * len(tree.segment_hashes))
+    segments["text"] += tree.segment_texts
+
+
+def _hash_text(*parts: str) -> bytes:
+    joined = "\0".join(parts).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(joined).digest()[:HASH_BYTES]
+
+
+def _storable(value: Any) -> Any:
+    """Text as UTF-8 can hold it: halves of surrogate pairs, which JSON allows, are replaced."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    return value
+
+
+def _microseconds(time: datetime | None) -> int:
+    if time is None:
+        return _NULL_TIME
+    since = time - (_EPOCH if time.tzinfo is not None else _NAIVE_EPOCH)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _add_call(batch: Batch, task: Task, tree: ShardTree, call: Call) -> None:
+    if call.identity is not None:
+        scope, key = call.identity
+        call_id = _hash_text("call", key)
+    else:
+        scope, call_id = "", _hash_text("place", task.path, str(call.offset), str(call.line))
+    usage = call.usage
+    row = (
+        task.source_id,
+        call.line,
+        call.offset,
+        call_id,
+        scope,
+        None if call.request is None else _hash_text("request", call.request),
+        call.trace,
+        _microseconds(call.started_at),
+        call.duration_s,
+        call.provider,
+        call.model,
+        call.sidechain,
+        call.service_tier,
+        call.miss_reason,
+        call.logged_cost_usd,
+        tree.node_hashes[call.prompt],
+        None if call.completion is None else tree.node_hashes[call.completion],
+        *(
+            (None,) * 6
+            if usage is None
+            else (
+                usage.input_tokens,
+                usage.cache_read_tokens,
+                usage.cache_write_tokens,
+                usage.cache_write_1h_tokens,
+                usage.output_tokens,
+                usage.reasoning_tokens,
+            )
+        ),
+    )
+    for column, value in zip(batch.calls.values(), row, strict=True):
+        column.append(_storable(value))
+
+
+def _add_trace(batch: Batch, source_id: int, tree: ShardTree, trace: Trace) -> None:
+    row = (
+        source_id,
+        trace.id,
+        trace.parent,
+        trace.forked_from,
+        trace.project,
+        trace.agent,
+        trace.group,
+        trace.reward,
+        trace.answer,
+        None if trace.leaf is None else tree.node_hashes[trace.leaf],
+        trace.title,
+    )
+    for column, value in zip(batch.traces.values(), row, strict=True):
+        column.append(_storable(value))
+
+
+def by_size(tasks: Iterable[tuple[int, Task]], batch_bytes: int) -> list[list[Task]]:
+    """Group (bytes to read, task) pairs into batches of about `batch_bytes`, largest files first.
+
+    Large files first, so that no worker is left with one at the end.
+    """
+    batches: list[list[Task]] = []
+    filled = batch_bytes
+    for n_bytes, task in sorted(tasks, key=lambda pair: (-pair[0], pair[1].path)):
+        if filled >= batch_bytes:
+            batches.append([])
+            filled = 0
+        batches[-1].append(task)
+        filled += n_bytes
+    return batches

@@ -1,0 +1,328 @@
+"""The calls of a scope on the prefix tree: which part of each prompt had been sent before.
+
+Sizes rest on the best evidence at hand. Where every segment of a prompt is counted (token ids, text,
+hashed blocks), positions are exact in those tokens. Where the log lacks part of the prompt, billed
+usage anchors the tree: the end of each call's prompt is known in billed tokens, and positions
+between two anchors go by content bytes. So no estimate can exceed what was billed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from forkpoint.analysis.store import Store
+from forkpoint.analysis.tree import (
+    NEVER,
+    Flags,
+    Floats,
+    Ints,
+    PrefixTree,
+    deepest_seen_before,
+    first_seen,
+    head_shared_with_earlier,
+)
+
+
+@dataclass
+class Siblings:
+    """Refined forks, as flat columns: runs of equal `parent`, in content order."""
+
+    parent: Ints
+    node: Ints
+    shared: Ints
+    """Tokens shared with the sibling before; -1 where the text could not be read."""
+
+    def runs(self, present: Flags) -> list[tuple[Ints, Ints]]:
+        """(nodes, shared) of the present siblings of each fork, with `shared` kept true.
+
+        Two siblings share the minimum over the ranks between them, so leaving some out takes the
+        minimum over those too.
+        """
+        found: list[tuple[Ints, Ints]] = []
+        if not len(self.parent):
+            return found
+        starts = np.flatnonzero(np.r_[True, self.parent[1:] != self.parent[:-1]])
+        for start, end in zip(starts, np.r_[starts[1:], len(self.parent)], strict=True):
+            shared = self.shared[start:end].copy()
+            shared[0] = 0
+            if (shared < 0).any():
+                continue
+            kept = np.flatnonzero(present[self.node[start:end]])
+            if len(kept) < 2:
+                continue
+            least = np.minimum.reduceat(shared, np.r_[0, kept[:-1] + 1])
+            found.append((self.node[start:end][kept], least))
+        return found
+
+
+@dataclass
+class Prompts:
+    """Calls and the tree their prompts make. Call arrays are indexed by `call_no`.
+
+    Attributes:
+        tree: the nodes under the scope's calls, root 0.
+        tokens: per node, -1 where the segment is not counted.
+        n_bytes: per node, of canonical content.
+        prompt, completion: per call, node index; -1 for no completion.
+        billed: per call, billed input tokens; -1 without usage.
+        model: per call, an index into `models`.
+    """
+
+    tree: PrefixTree
+    tokens: Ints
+    n_bytes: Ints
+    prompt: Ints
+    completion: Ints
+    billed: Ints
+    model: Ints
+    models: list[str]
+    siblings: Siblings
+
+    @property
+    def ranks(self) -> Ints:
+        """Each call's place in time."""
+        return np.arange(len(self.prompt), dtype=np.int64)
+
+    @cached_property
+    def token_depth(self) -> Ints:
+        """Counted tokens from the root to each node's end, uncounted segments as 0."""
+        return self.tree.depth(np.maximum(self.tokens, 0))
+
+    @cached_property
+    def byte_depth(self) -> Ints:
+        """Content bytes from the root to each node's end."""
+        return self.tree.depth(self.n_bytes)
+
+    @cached_property
+    def is_counted(self) -> Flags:
+        """Nodes whose whole path is counted in tokens."""
+        uncounted: Ints = self.tree.depth((self.tokens < 0).astype(np.int64))
+        flags: Flags = uncounted == 0
+        return flags
+
+    @cached_property
+    def counted(self) -> Flags:
+        """Calls whose whole prompt is counted."""
+        flags: Flags = self.is_counted[self.prompt]
+        return flags
+
+    @cached_property
+    def size(self) -> Ints:
+        """Input tokens per call: billed, else counted; -1 where neither is known."""
+        counted = np.where(self.counted, self.token_depth[self.prompt], -1)
+        return np.where(self.billed >= 0, self.billed, counted)
+
+    @cached_property
+    def anchor(self) -> Ints:
+        """Billed depth of each node that some call's prompt ends at; -1 elsewhere."""
+        depth = np.full(len(self.tree), -1, dtype=np.int64)
+        sized = np.flatnonzero(self.size >= 0)[::-1]  # the earliest call's figure stands last
+        depth[self.prompt[sized]] = self.size[sized]
+        return depth
+
+    @cached_property
+    def seen(self) -> Ints:
+        """First call whose prompt passes each node."""
+        return first_seen(self.tree, self.prompt, self.ranks)
+
+    @cached_property
+    def seen_with_completions(self) -> Ints:
+        """First call whose prompt or completion passes each node."""
+        both = np.concatenate((self.prompt, self.completion))
+        return first_seen(self.tree, both, np.concatenate((self.ranks, self.ranks)))
+
+
+@dataclass
+class Reuse:
+    """How much of each prompt earlier calls had sent. Arrays by `call_no`."""
+
+    tokens: Ints
+    """0 <= tokens <= size; 0 for calls without a size."""
+    last: Ints
+    """Deepest node on the prompt's path that had been seen; 0: none."""
+    shrunk: int
+    """Calls billed less than an earlier call whose prompt theirs extends."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Billed tokens per content byte of one model, where prompts are partly unlogged."""
+
+    tokens_per_byte: float
+    relative_error: float
+    pairs: int
+
+
+def load_prompts(store: Store) -> Prompts:
+    """Load the tree of the calls in scope (see `forkpoint.analysis.scope`)."""
+    store.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE scope_nodes AS
+        SELECT row_number() OVER (ORDER BY node) AS i, node, parent, segment, kind, role,
+               coalesce(n_tokens, -1) AS n_tokens, n_bytes
+        FROM nodes JOIN segments USING (segment)
+        WHERE root IN (
+            SELECT root FROM nodes WHERE node IN (
+                SELECT prompt FROM scope_calls
+                UNION ALL SELECT completion FROM scope_calls
+                UNION ALL SELECT leaf FROM scope_traces
+            )
+        )
+        """
+    )
+    nodes = columns(
+        store,
+        """
+        SELECT coalesce(above.i, 0) AS parent, this.n_tokens, this.n_bytes
+        FROM scope_nodes AS this LEFT JOIN scope_nodes AS above ON this.parent = above.node
+        ORDER BY this.i
+        """,
+    )
+    calls = columns(
+        store,
+        """
+        SELECT coalesce(p.i, 0) AS prompt,
+               CASE WHEN completion IS NULL THEN -1 ELSE coalesce(c.i, -1) END AS completion,
+               coalesce(input_tokens, -1) AS billed,
+               dense_rank() OVER (ORDER BY coalesce(model, '')) - 1 AS model
+        FROM scope_calls
+        LEFT JOIN scope_nodes AS p ON prompt = p.node
+        LEFT JOIN scope_nodes AS c ON completion = c.node
+        ORDER BY call_no
+        """,
+    )
+    models = store.rows(
+        "SELECT DISTINCT coalesce(model, '') AS name FROM scope_calls ORDER BY name"
+    )
+    return Prompts(
+        tree=PrefixTree(with_root(nodes["parent"], 0)),
+        tokens=with_root(nodes["n_tokens"], 0),
+        n_bytes=with_root(nodes["n_bytes"], 0),
+        prompt=calls["prompt"],
+        completion=calls["completion"],
+        billed=calls["billed"],
+        model=calls["model"],
+        models=[name for (name,) in models],
+        siblings=_load_siblings(store),
+    )
+
+
+def _load_siblings(store: Store) -> Siblings:
+    found = columns(
+        store,
+        """
+        SELECT coalesce(above.i, 0) AS parent, this.i AS node,
+               coalesce(shared_tokens, -1) AS shared
+        FROM siblings JOIN scope_nodes AS this USING (node)
+        LEFT JOIN scope_nodes AS above ON siblings.parent = above.node
+        ORDER BY siblings.parent, sibling_rank
+        """,
+    )
+    return Siblings(found["parent"], found["node"], found["shared"])
+
+
+def columns(store: Store, sql: str) -> dict[str, Any]:
+    """A query's columns as plain int64 arrays."""
+    fetched = store.execute(sql).fetchnumpy()
+    return {name: np.asarray(values, dtype=np.int64) for name, values in fetched.items()}
+
+
+def with_root(values: Ints, at_root: int) -> Ints:
+    """Node columns are stored from node 1 on; put the root in front."""
+    return np.concatenate((np.array([at_root], dtype=np.int64), values))
+
+
+def fit_bytes(prompts: Prompts) -> dict[int, Fit]:
+    """Fit billed tokens per content byte, per model, on how prompts grow from call to call.
+
+    Within a trace, billed = unlogged + ratio * content; between two prompts of which one extends
+    the other, the unlogged part cancels out. The ratio is the weighted median of growth over growth
+    (robust against edits that the log does not show); the error is what a straight line leaves.
+    """
+    above = prompts.tree.nearest(prompts.anchor >= 0)
+    anchors = above[prompts.tree.parent[prompts.prompt]]
+    x = prompts.byte_depth[prompts.prompt] - prompts.byte_depth[anchors]
+    y = prompts.size - prompts.anchor[anchors]
+    usable = (anchors != 0) & ~prompts.counted & (prompts.size >= 0) & (x > 0) & (y > 0)
+    fits = {}
+    for model in np.unique(prompts.model[usable]).tolist():
+        of_model = usable & (prompts.model == model)
+        fits[model] = _fit(x[of_model], y[of_model])
+    return fits
+
+
+def _fit(x: Ints, y: Ints) -> Fit:
+    slope: Floats = y / x
+    order = np.argsort(slope)
+    weight = np.cumsum(x[order])
+    ratio = float(slope[order][np.searchsorted(weight, weight[-1] / 2)])
+    error = float(np.abs(y - ratio * x).sum() / y.sum())
+    return Fit(ratio, error, len(x))
+
+
+def measure_reuse(prompts: Prompts, seen: Ints, fits: dict[int, Fit]) -> Reuse:
+    """How much of each prompt had been seen, by `seen` (rank of first sight per node)."""
+    last, first = deepest_seen_before(prompts.tree, seen, prompts.prompt, prompts.ranks)
+    size = prompts.size
+    reuse = np.zeros(len(size), dtype=np.int64)
+    counted = np.flatnonzero(prompts.counted & (size >= 0))
+    reuse[counted] = _reuse_of_counted(prompts, seen, last, first, counted)
+    partial = np.flatnonzero(~prompts.counted & (size >= 0))
+    reuse[partial], shrunk = _reuse_of_partial(prompts, last, partial, fits)
+    return Reuse(reuse, last, shrunk)
+
+
+def _reuse_of_counted(
+    prompts: Prompts, seen: Ints, last: Ints, first: Ints, calls: Ints
+) -> npt.NDArray[Any]:
+    position = prompts.token_depth[last[calls]]
+    heads = _shared_heads(prompts, seen)
+    begins = first[calls]
+    position = position + np.where(begins >= 0, heads[np.maximum(begins, 0)], 0)
+    whole = prompts.token_depth[prompts.prompt[calls]]
+    size = prompts.size[calls]
+    # Billed sizes may differ a little from our count (chat templates): keep the proportion.
+    exact = size == whole
+    scaled = np.floor(size * (position / np.maximum(whole, 1))).astype(np.int64)
+    return np.minimum(np.where(exact, position, scaled), size)
+
+
+def _shared_heads(prompts: Prompts, seen: Ints) -> Ints:
+    """Per node, tokens at its beginning that an earlier sibling begins with too."""
+    heads = np.zeros(len(prompts.tree), dtype=np.int64)
+    for nodes, shared in prompts.siblings.runs(seen != NEVER):
+        heads[nodes] = head_shared_with_earlier(nodes, shared, seen)
+    return heads
+
+
+def _reuse_of_partial(
+    prompts: Prompts, last: Ints, calls: Ints, fits: dict[int, Fit]
+) -> tuple[npt.NDArray[Any], int]:
+    depth, tree = prompts.byte_depth, prompts.tree
+    size = prompts.size[calls]
+    left = last[calls]
+    base = tree.nearest(prompts.anchor >= 0)[left]
+    anchored = base != 0
+    base_size = np.where(anchored, prompts.anchor[base], 0)
+    shrunk = anchored & (base_size > size)
+    span = depth[prompts.prompt[calls]] - depth[base]
+    part = (depth[left] - depth[base]) / np.maximum(span, 1)
+    between = base_size + np.where(span > 0, part, 0.0) * (size - base_size)
+    # Above the first anchor: go back from this call's own size by content, at the model's ratio.
+    ratio = np.array([_ratio(fits, model) for model in prompts.model[calls].tolist()])
+    back = size - ratio * (depth[prompts.prompt[calls]] - depth[left])
+    from_end = np.where((depth[left] > 0) & (ratio > 0), back, 0.0)
+    tokens = np.floor(np.where(anchored, between, from_end))
+    return np.clip(tokens, 0, size).astype(np.int64), int(shrunk.sum())
+
+
+def _ratio(fits: dict[int, Fit], model: int) -> float:
+    """Tokens per byte of a model, else of all models seen; 0 where nothing could be fitted."""
+    if model in fits:
+        return fits[model].tokens_per_byte
+    return float(np.median([fit.tokens_per_byte for fit in fits.values()])) if fits else 0.0

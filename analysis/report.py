@@ -1,0 +1,111 @@
+"""The answers behind the commands: one function per answer, from a store to result dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from forkpoint import __version__
+from forkpoint.analysis.cache import (
+    ideal_reuse,
+    measure_cache,
+    measure_missed,
+    prompt_reuse,
+)
+from forkpoint.analysis.costs import price_scope
+from forkpoint.analysis.forks import fork_nodes, top_forks
+from forkpoint.analysis.prompts import Prompts, load_prompts
+from forkpoint.analysis.results import PrefixTree, Provenance, Report
+from forkpoint.analysis.rollouts import measure_rollouts
+from forkpoint.analysis.savings import measure_savings
+from forkpoint.analysis.scope import Filters, select_scope
+from forkpoint.analysis.store import Store
+from forkpoint.analysis.tree import NEVER
+from forkpoint.analysis.totals import BY, measure_groups, measure_sources, measure_totals
+
+__all__ = ["BY", "Filters", "build_prefixes", "build_report"]
+
+TOP_FORKS = 10
+
+
+def build_report(
+    store: Store,
+    paths: Sequence[Path],
+    *,
+    filters: Filters = Filters(),
+    by: str | None = None,
+    prices: Path | None = None,
+) -> Report:
+    """The whole answer for the logs at or under `paths`.
+
+    Args:
+        paths: absolute; what is there has been ingested.
+        by: one of `BY`, for `Report.groups_by`.
+        prices: a file of prices that go before the built-in ones.
+
+    Raises:
+        ForkpointError: `prices` cannot be used, or `by` is unknown.
+    """
+    select_scope(store, paths, filters)
+    book = price_scope(store, prices)
+    prompts = load_prompts(store)
+    totals, hit_rate, read_share = measure_totals(store)
+    reuse = ideal_reuse(prompts)
+    missed = measure_missed(store, prompts, reuse)
+    cache = measure_cache(store, prompts, reuse, missed, hit_rate, read_share)
+    rollouts = measure_rollouts(store, prompts)
+    first, last = store.rows("SELECT min(started_at), max(started_at) FROM scope_calls")[0]
+    return Report(
+        sources=measure_sources(store),
+        totals=totals,
+        cache=cache,
+        prefix_tree=_prefix_tree(store, prompts, top=TOP_FORKS, min_calls=2),
+        rollouts=rollouts,
+        savings=measure_savings(store, totals, missed, rollouts, cache.evidence),
+        provenance=Provenance(
+            version=__version__,
+            paths=tuple(str(path) for path in paths),
+            encoding=store.get_meta("encoding") or "",
+            price_book=book,
+            first_call=first,
+            last_call=last,
+            filters=filters.described(),
+        ),
+        by=by,
+        groups_by=measure_groups(store, by) if by is not None else (),
+    )
+
+
+def build_prefixes(
+    store: Store,
+    paths: Sequence[Path],
+    *,
+    filters: Filters = Filters(),
+    min_calls: int = 2,
+    top: int = 10,
+) -> PrefixTree:
+    """The biggest trunks under `paths` and where they fork.
+
+    Args:
+        min_calls: forks with fewer calls below them are left out.
+        top: how many forks at most.
+    """
+    select_scope(store, paths, filters)
+    return _prefix_tree(store, load_prompts(store), top=top, min_calls=min_calls)
+
+
+def _prefix_tree(store: Store, prompts: Prompts, *, top: int, min_calls: int) -> PrefixTree:
+    sized = prompts.size >= 0
+    flat = int(prompts.size[sized].sum())
+    tree = flat - int(prompt_reuse(prompts).tokens.sum())
+    forks = fork_nodes(prompts)
+    refined = {int(prompts.tree.parent[nodes[0]]) for nodes, _ in
+               prompts.siblings.runs(prompts.seen != NEVER)}
+    return PrefixTree(
+        flat_tokens=flat,
+        tree_tokens=tree,
+        overlap_ratio=1 - tree / flat if flat else None,
+        fork_points=len(forks),
+        top_forks=top_forks(store, prompts, forks, top=top, min_calls=min_calls),
+        unrefined_forks=sum(fork not in refined for fork in forks.tolist()),
+    )

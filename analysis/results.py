@@ -1,0 +1,267 @@
+"""What analysis hands to reporters: plain numbers with their units, nothing left to compute.
+
+Ratios are in [0, 1]; a ratio without a denominator is ``None``. Money is USD.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FormatCount:
+    """What one log format contributed."""
+
+    files: int
+    calls: int
+    """Logged calls, copies included: what the files hold, not what was paid."""
+    issues: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The files an answer rests on."""
+
+    files: int
+    bytes: int
+    issues: int
+    by_format: dict[str, FormatCount]
+    unknown_files: int
+    """Files under the paths that no parser claims."""
+    deleted_files: int
+    """Files that were read once and are gone now; their calls are not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over distinct calls. Token counts are as billed; a count no log states adds nothing."""
+
+    calls: int = 0
+    traces: int = 0
+    groups: int = 0
+    rollouts: int = 0
+    input_tokens: int = 0
+    uncached_input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float = 0.0
+    priced_calls: int = 0
+    unpriced_calls: int = 0
+    """Calls whose model has no known price, or whose usage is not logged."""
+    unpriced_models: tuple[str, ...] = ()
+    calls_without_usage: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """Totals of one row of ``--by``, with its realized cache figures."""
+
+    key: str
+    totals: Totals
+    hit_rate: float | None
+    cache_read_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaterfallStep:
+    """One level between all input and what the cache served."""
+
+    step: str
+    tokens: int
+    usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MissCause:
+    """Tokens lost to one cause."""
+
+    cause: str
+    source: str
+    """``provider``: the provider said so. ``inferred``: worked out from the log."""
+    calls: int
+    tokens: int
+    usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCall:
+    """One call that paid again for tokens already sent."""
+
+    call_id: str
+    path: str
+    line: int
+    model: str | None
+    started_at: datetime | None
+    idle_s: float | None
+    """Since the trace's previous call; ``None`` for a trace's first call or without times."""
+    missed_tokens: int
+    missed_usd: float | None
+    miss_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How content was turned into billed tokens where prompts are not fully logged."""
+
+    model: str
+    tokens_per_byte: float
+    unlogged_tokens: int
+    """Median size of the part of a first prompt that the log does not hold."""
+    relative_error: float
+    """Sum of |billed - fitted| over sum of billed, on the growth from call to call."""
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Cache figures. Realized ones are the provider's; ideal ones are computed from the log."""
+
+    hit_rate: float | None
+    """Cache-read tokens over input tokens, of calls with usage."""
+    cache_read_share: float | None
+    """Cache-read tokens over all tokens (input + output), of calls with usage."""
+    ideal_hit_rate: float | None
+    """What an infinite cache of all earlier prompts and completions would have served."""
+    policy_hit_rate: float | None
+    waterfall: tuple[WaterfallStep, ...]
+    misses_by_cause: tuple[MissCause, ...]
+    ideal_tokens: int
+    read_tokens: int
+    missed_tokens: int
+    """Ideal minus realized, call by call."""
+    missed_usd: float | None
+    input_tokens: int
+    """The denominator of `ideal_hit_rate`: input of all calls whose size is known."""
+    provider_exceeds_calls: int
+    """Calls where the provider read more than the log shows; ideal is raised to what it read."""
+    shrunk_calls: int
+    """Calls whose billed prompt shrank while its logged content grew."""
+    unsized_calls: int
+    """Calls with neither usage nor countable content: left out of the ideal."""
+    worst_calls: tuple[WorstCall, ...]
+    calibrations: tuple[Calibration, ...]
+    evidence: dict[str, int]
+    """Calls by what their figures rest on: ``hashed blocks``, ``token ids``, ``text``,
+    ``usage and partial text``, ``usage``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One continuation at a fork point."""
+
+    kind: str
+    """Kind of the segment it begins with: text, tool_result, …"""
+    role: str
+    calls: int
+    path: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A place where prompts that began alike go different ways."""
+
+    node: str
+    trunk_tokens: int
+    """Tokens all branches share, the common head of their first segments included."""
+    head_tokens: int | None
+    """Of those, tokens inside the segments that differ; ``None``: exact to the message only."""
+    fan_out: int
+    calls: int
+    shared_tokens: int
+    """Trunk tokens times (branches - 1): what sharing the trunk saves over sending it per branch."""
+    ends_with: str
+    """Kind of the trunk's last segment."""
+    branches: tuple[Branch, ...]
+    """At most eight, by calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixTree:
+    """All prompts as one tree. With prompts only and an infinite cold cache, the overlap ratio is
+    the ideal hit rate."""
+
+    flat_tokens: int
+    tree_tokens: int
+    overlap_ratio: float | None
+    fork_points: int
+    top_forks: tuple[Fork, ...]
+    unrefined_forks: int
+    """Forks exact to the message only: their text is not tokenised, or not readable any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """Groups of rollouts: several samples of one prompt or task."""
+
+    groups: int
+    rollouts: int
+    flat_tokens: int
+    tree_tokens: int
+    overlap_ratio: float | None
+    same_answer_share: float | None
+    mean_reward: float | None
+    pass_hat: dict[int, float]
+    """pass^k: the chance that k random rollouts of a task all succeed, mean over tasks."""
+    generated_shared_tokens: int
+    """Generated tokens that several rollouts of one group have in common, beyond the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One savings mechanism. Rows add up: each counts what the rows before it leave."""
+
+    mechanism: str
+    potential_tokens: int | None
+    realized_tokens: int | None
+    potential_usd: float | None
+    realized_usd: float | None
+    standalone_tokens: int | None
+    """What the mechanism would save alone."""
+    evidence: str
+    needs: str | None
+    """What a log would have to hold for the missing figures; ``None``: nothing is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """The savings ledger and its sums."""
+
+    realized_tokens: int
+    realized_usd: float | None
+    potential_tokens: int
+    potential_usd: float | None
+    ledger: tuple[LedgerRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a reader needs to judge or repeat the answer."""
+
+    version: str
+    paths: tuple[str, ...]
+    encoding: str
+    price_book: str | None
+    first_call: datetime | None
+    last_call: datetime | None
+    filters: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The whole answer of ``forkpoint report``."""
+
+    sources: Sources
+    totals: Totals
+    cache: Cache
+    prefix_tree: PrefixTree
+    rollouts: Rollouts
+    savings: Savings
+    provenance: Provenance
+    by: str | None = None
+    groups_by: tuple[GroupRow, ...] = ()

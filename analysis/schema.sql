@@ -1,0 +1,155 @@
+-- The store is the prefix tree of all calls. Hashes are UUIDs: 128 bits of SHA-256 over content, so
+-- rows from any file, process or machine merge by set union. Times are UTC.
+
+-- One row per file seen, readable or not. A file that is gone keeps its rows but is marked deleted,
+-- and no report counts it.
+CREATE TABLE sources (
+    source_id   INTEGER NOT NULL,
+    path        VARCHAR NOT NULL,   -- absolute
+    format      VARCHAR,            -- parser name; NULL: no parser claims the file
+    note        VARCHAR,            -- why it was claimed, or why it is not read
+    n_bytes     BIGINT NOT NULL,    -- on disk
+    mtime_ns    BIGINT NOT NULL,
+    read_bytes  BIGINT NOT NULL,    -- decompressed bytes consumed: where a grown file is read on
+    next_line   BIGINT NOT NULL,    -- 1-based number of the first line not consumed
+    head_hash   BLOB,               -- SHA-256 of the first 64 KiB (or less) and of the 4 KiB before
+    tail_hash   BLOB,               -- read_bytes: equal hashes mean that the file only grew
+    checkpoint  BLOB,               -- what the parser needs to go on
+    deleted     BOOLEAN NOT NULL
+);
+
+-- One row per distinct content block.
+CREATE TABLE segments (
+    segment       UUID NOT NULL,    -- hash of kind, role and canonical content
+    kind          VARCHAR NOT NULL, -- tools, system, text, thinking, tool_call, tool_result, media,
+                                    -- tokens, block, unlogged
+    role          VARCHAR NOT NULL,
+    n_bytes       BIGINT NOT NULL,  -- of canonical content, UTF-8
+    n_tokens      BIGINT,           -- NULL: not needed (billed usage gives the size) or not countable
+    source_id     INTEGER NOT NULL, -- one place where it stands
+    record_offset BIGINT NOT NULL,
+    text          VARCHAR           -- with --keep-text only
+);
+
+-- One row per distinct prefix. The empty prefix has no row; its hash is all zeros.
+CREATE TABLE nodes (
+    node    UUID NOT NULL,          -- H(parent, segment)
+    parent  UUID NOT NULL,
+    segment UUID NOT NULL,
+    root    UUID NOT NULL           -- the path's first node: trees that share nothing load apart
+);
+
+-- Siblings of a fork in content order, with the tokens each shares with the one before it in that
+-- order. Any two siblings share the minimum over the ranks between them (the LCP array of a sorted
+-- list), so the common head of any subset can be read off.
+CREATE TABLE siblings (
+    parent        UUID NOT NULL,
+    node          UUID NOT NULL,
+    sibling_rank  INTEGER NOT NULL,
+    shared_tokens BIGINT            -- with the sibling of the rank before; NULL: text unreadable now
+);
+
+-- One row per logged occurrence of a call; copies are told apart in the view unique_calls.
+CREATE TABLE calls (
+    source_id          INTEGER NOT NULL,
+    line               BIGINT NOT NULL,
+    record_offset      BIGINT NOT NULL,
+    call_id            UUID NOT NULL,  -- hash of the logged identity, or of the place without one
+    scope              VARCHAR NOT NULL, -- '' or the trace within which call_id is unique
+    request            UUID,           -- hash of a second id that copies may lack
+    trace_id           VARCHAR NOT NULL,
+    started_at         TIMESTAMP,
+    duration_s         DOUBLE,
+    provider           VARCHAR,
+    model              VARCHAR,
+    sidechain          BOOLEAN NOT NULL,
+    service_tier       VARCHAR,
+    miss_reason        VARCHAR,        -- the provider's own word
+    logged_cost_usd    DOUBLE,
+    prompt             UUID NOT NULL,  -- node where the prompt ends
+    completion         UUID,
+    input_tokens       BIGINT,         -- billed, inclusive: uncached + cache read + cache write
+    cache_read_tokens  BIGINT,
+    cache_write_tokens BIGINT,
+    cache_write_1h_tokens BIGINT,      -- part of cache_write_tokens
+    output_tokens      BIGINT,
+    reasoning_tokens   BIGINT          -- part of output_tokens
+);
+
+-- Agent runs and rollouts, as their logs describe them.
+CREATE TABLE traces (
+    source_id   INTEGER NOT NULL,
+    trace_id    VARCHAR NOT NULL,
+    parent_id   VARCHAR,               -- the trace that spawned it
+    forked_from VARCHAR,               -- the trace whose history it replays
+    project     VARCHAR,
+    agent       VARCHAR,
+    group_id    VARCHAR,               -- rollouts of one task; NULL: not a rollout
+    reward      DOUBLE,
+    answer      VARCHAR,
+    leaf        UUID,                  -- node where a rollout ends
+    title       VARCHAR
+);
+
+-- Groups of rollouts.
+CREATE VIEW groups AS
+SELECT group_id, count(DISTINCT trace_id) AS rollouts, avg(reward) AS mean_reward
+FROM traces JOIN sources USING (source_id)
+WHERE group_id IS NOT NULL AND NOT deleted
+GROUP BY group_id;
+
+-- Records that could not be read.
+CREATE TABLE issues (
+    source_id     INTEGER NOT NULL,
+    line          BIGINT NOT NULL,
+    record_offset BIGINT NOT NULL,
+    reason        VARCHAR NOT NULL
+);
+
+-- Rates in USD per million tokens, one row per model, period, time of day and size tier.
+CREATE TABLE prices (
+    provider           VARCHAR,
+    model              VARCHAR NOT NULL, -- as the calls name it
+    valid_from         TIMESTAMP,
+    valid_until        TIMESTAMP,
+    day_from           INTEGER,          -- seconds of the UTC day, half-open
+    day_until          INTEGER,
+    min_input_tokens   BIGINT,           -- applies to prompts of more tokens than this
+    input_usd          DOUBLE,
+    cache_read_usd     DOUBLE,
+    cache_write_usd    DOUBLE,
+    cache_write_1h_usd DOUBLE,
+    output_usd         DOUBLE,
+    priced_model       VARCHAR,          -- as the price book names it
+    source             VARCHAR
+);
+
+-- Facts about the store itself: schema version, tokenizer, price book.
+CREATE TABLE meta (
+    key   VARCHAR NOT NULL,
+    value VARCHAR NOT NULL
+);
+
+-- For each trace that replays another's history: the first ancestor, within which call ids are one.
+CREATE VIEW trace_roots AS
+WITH RECURSIVE links AS (
+    SELECT trace_id, min(forked_from) AS forked_from
+    FROM traces JOIN sources USING (source_id)
+    WHERE forked_from IS NOT NULL AND forked_from <> trace_id AND NOT deleted
+    GROUP BY trace_id
+), ancestors AS (
+    SELECT trace_id, forked_from AS root, 1 AS steps FROM links
+    UNION ALL
+    SELECT ancestors.trace_id, links.forked_from, steps + 1
+    FROM ancestors JOIN links ON ancestors.root = links.trace_id
+    WHERE steps < 64
+)
+SELECT trace_id, arg_max(root, steps) AS root FROM ancestors GROUP BY trace_id;
+
+-- Every occurrence of a call in a file that still exists, with the scope its id is unique in.
+CREATE VIEW live_calls AS
+SELECT calls.*, coalesce(trace_roots.root, calls.scope) AS root_scope, sources.path, sources.format
+FROM calls
+JOIN sources USING (source_id)
+LEFT JOIN trace_roots ON calls.scope = trace_roots.trace_id
+WHERE NOT sources.deleted;

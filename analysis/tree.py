@@ -1,0 +1,161 @@
+"""The prefix tree as arrays, and the few operations everything else is made of.
+
+Node 0 is the empty prompt and its own parent. All operations are vectorised: work is O(n log depth),
+by pointer doubling, or O(n) per level.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+NEVER = np.iinfo(np.int64).max
+"""Rank of a call that does not exist: later than all others."""
+
+
+class PrefixTree:
+    """A rooted tree given by its parent array.
+
+    Args:
+        parent: int array of shape (n,); ``parent[0] == 0``, and following parents leads to 0.
+    """
+
+    def __init__(self, parent: Ints) -> None:
+        self.parent = parent
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    @cached_property
+    def _strides(self) -> list[Ints]:
+        """Ancestors at distance 1, 2, 4, … until all are the root."""
+        strides = [self.parent]
+        while strides[-1].any():
+            strides.append(strides[-1][strides[-1]])
+        return strides
+
+    @cached_property
+    def level(self) -> Ints:
+        """Number of segments from the root to each node; 0 for the root."""
+        ones = np.ones(len(self), dtype=np.int64)
+        return self.depth(ones)
+
+    def depth(self, weight: Ints) -> Ints:
+        """Sum of `weight` over each node's path from the root, itself included, the root excluded."""
+        total = weight.copy()
+        total[0] = 0
+        for stride in self._strides:
+            total += total[stride]
+        return total
+
+    def subtree_min(self, values: Ints) -> Ints:
+        """Minimum of `values` over each node and all its descendants."""
+        least = values.copy()
+        for stride in self._strides:
+            below = least.copy()
+            np.minimum.at(least, stride, below)
+        return least
+
+    def subtree_sum(self, values: Ints) -> Ints:
+        """Sum of `values` over each node and all its descendants."""
+        total = values.copy()
+        order = np.argsort(self.level, kind="stable")[::-1]
+        ends = np.flatnonzero(np.diff(self.level[order])) + 1
+        for nodes in np.split(order, ends):
+            inner = nodes[nodes != 0]
+            np.add.at(total, self.parent[inner], total[inner])
+        return total
+
+    def nearest(self, marked: Flags) -> Ints:
+        """The nearest node at or above each node that is marked, or the root."""
+        n = np.arange(len(self), dtype=np.int64)
+        jump = np.where(marked, n, self.parent)
+        while True:
+            further = jump[jump]
+            if np.array_equal(further, jump):
+                return jump
+            jump = further
+
+    def top_of_run(self, owner: Ints) -> Ints:
+        """The highest node that each node reaches upwards through nodes of its own `owner`, the
+        root excluded."""
+        n = np.arange(len(self), dtype=np.int64)
+        ends = (owner != owner[self.parent]) | (self.parent == 0)
+        jump = np.where(ends, n, self.parent)
+        while True:
+            further = jump[jump]
+            if np.array_equal(further, jump):
+                return jump
+            jump = further
+
+    def fan_out(self, present: Flags) -> Ints:
+        """Number of present children of each node."""
+        children = np.flatnonzero(present)
+        children = children[children != 0]
+        return np.bincount(self.parent[children], minlength=len(self)).astype(np.int64)
+
+
+def first_seen(tree: PrefixTree, nodes: Ints, ranks: Ints) -> Ints:
+    """For each node the least rank of a sequence that passes through it, or `NEVER`.
+
+    Args:
+        nodes: shape (m,): where each sequence ends; -1 entries are left out.
+        ranks: shape (m,): its place in time.
+    """
+    seen = np.full(len(tree), NEVER, dtype=np.int64)
+    ends = nodes >= 0
+    np.minimum.at(seen, nodes[ends], ranks[ends])
+    return tree.subtree_min(seen)
+
+
+def deepest_seen_before(tree: PrefixTree, seen: Ints, nodes: Ints, ranks: Ints) -> tuple[Ints, Ints]:
+    """Where each sequence leaves what came before it.
+
+    Returns:
+        (last, first): the deepest node on each path that an earlier sequence passed (0: none), and
+        the first node after it, which this sequence was the first to pass (-1: there is none, the
+        whole sequence had been seen).
+    """
+    own = (seen[nodes] >= ranks) & (nodes != 0)
+    top = tree.top_of_run(seen)
+    first = np.where(own, top[nodes], -1)
+    last = np.where(own, tree.parent[np.maximum(first, 0)], nodes)
+    return last, first
+
+
+def head_shared_with_earlier(
+    order: Ints, shared: Ints, seen: Ints
+) -> Ints:
+    """Longest prefix each sibling shares with any sibling seen before it.
+
+    Args:
+        order: shape (k,), k >= 1: sibling nodes in content order.
+        shared: shape (k,): prefix length each shares with its neighbour before (first entry unused).
+        seen: rank of first sight of each node (indexed by node); equal ranks go by content order.
+
+    Returns:
+        shape (k,), aligned with `order`; 0 for the earliest.
+    """
+    k = len(order)
+    before = list(range(-1, k - 1))
+    after = list(range(1, k + 1))
+    gap = [0, *shared[1:].tolist(), 0]  # gap[i]: shared by i and the one before it that is left
+    result = np.zeros(k, dtype=np.int64)
+    # Take siblings away from the latest to the earliest: what is left when one goes came before it.
+    for i in np.lexsort((np.arange(k), seen[order]))[::-1].tolist():
+        left, right = before[i], after[i]
+        toward_left = gap[i] if left >= 0 else 0
+        toward_right = gap[right] if right < k else 0
+        result[i] = max(toward_left, toward_right)
+        if right < k:
+            before[right] = left
+            gap[right] = min(toward_left, toward_right) if left >= 0 else 0
+        if left >= 0:
+            after[left] = right
+    return result

@@ -1,0 +1,476 @@
+"""The answer in words, for every reporter that people read: table, Markdown and HTML.
+
+Nothing is computed here but wording and order. Texts from logs are passed on as they are: each
+reporter escapes all it prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, TextIO
+
+from forkpoint.analysis.results import Fork, GroupRow, Report, Totals
+from forkpoint.cli.numbers import count, dollars, duration, percent, tokens
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MODELS_SHOWN = 3
+
+
+class Reporter(Protocol):
+    """Writes one report in one format. Reporters never query the store."""
+
+    kind: str
+    """The value of ``--format``."""
+
+    def render(self, report: Report, out: TextIO) -> None:
+        """Write the whole report."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """One of the three sums that open every report."""
+
+    label: str
+    usd: str
+    tokens: str
+    details: tuple[str, ...]
+    """What the numbers mean and where they come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One table below the answer."""
+
+    title: str
+    note: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: frozenset[int] = frozenset()
+    """Columns of numbers, aligned to the right."""
+
+
+def sentence(report: Report) -> str:
+    """The answer as a person would say it."""
+    totals, cache = report.totals, report.cache
+    if not totals.calls:
+        return "There are no model calls in these logs."
+    paid = f"{count(totals.calls, 'call')} cost {dollars(paid_usd(totals))}"
+    if paid_usd(totals) is None:
+        paid = f"{count(totals.calls, 'call')} at no known price"
+    parts = [paid]
+    saved = saved_usd(report)
+    if saved is not None:
+        parts.append(f"caching {'saved' if saved >= 0 else 'lost'} {dollars(abs(saved))}")
+    if cache.ideal_hit_rate is not None:
+        worth = "" if cache.missed_usd is None else f" ({dollars(cache.missed_usd)})"
+        parts.append(f"{tokens(cache.missed_tokens)} tokens{worth} were paid for again")
+    return "; ".join(parts) + "."
+
+
+def what_was_read(report: Report) -> list[str]:
+    """Traces, calls, files and the time they span."""
+    provenance = report.provenance
+    return [
+        count(report.totals.traces, "trace"),
+        count(report.totals.calls, "call"),
+        count(report.sources.files, "file"),
+        period(provenance.first_call, provenance.last_call),
+    ]
+
+
+def period(first: datetime | None, last: datetime | None) -> str:
+    """Days from the first to the last call, in UTC.
+
+    >>> period(datetime(2026, 7, 1), datetime(2026, 7, 24))
+    '1–24 Jul 2026'
+    """
+    if first is None or last is None:
+        return "no times logged"
+    first, last = _utc(first), _utc(last)
+    until = f"{last.day} {_MONTHS[last.month - 1]} {last.year}"
+    if first.date() == last.date():
+        return until
+    if (first.year, first.month) == (last.year, last.month):
+        return f"{first.day}–{until}"
+    since = f"{first.day} {_MONTHS[first.month - 1]}"
+    return f"{since} – {until}" if first.year == last.year else f"{since} {first.year} – {until}"
+
+
+def moment(when: datetime | None) -> str:
+    """A time in UTC, to the minute."""
+    return "–" if when is None else f"{_utc(when):%Y-%m-%d %H:%M} UTC"
+
+
+def _utc(when: datetime) -> datetime:
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def paid_usd(totals: Totals) -> float | None:
+    """What the priced calls cost; ``None`` where no call has a price."""
+    return totals.cost_usd if totals.priced_calls or not totals.calls else None
+
+
+def saved_usd(report: Report) -> float | None:
+    """What cache reads saved, less what cache writes cost extra: the ledger's row on caching."""
+    for row in report.savings.ledger:
+        if "caching" in row.mechanism:
+            return row.realized_usd
+    return report.savings.realized_usd
+
+
+def amounts(report: Report) -> tuple[Amount, Amount, Amount]:
+    """Paid, saved by cache, left."""
+    return _paid(report.totals), _saved(report), _left(report)
+
+
+def _paid(totals: Totals) -> Amount:
+    details = [f"input {tokens(totals.input_tokens)}", f"output {tokens(totals.output_tokens)}"]
+    if totals.unpriced_calls:
+        details.append(f"{count(totals.unpriced_calls, 'call')} not priced")
+    total = totals.input_tokens + totals.output_tokens
+    return Amount("Paid", dollars(paid_usd(totals)), f"{tokens(total)} tokens", tuple(details))
+
+
+def _saved(report: Report) -> Amount:
+    cache, usd = report.cache, saved_usd(report)
+    if cache.hit_rate is None:
+        return Amount("Saved by cache", "–", "– tokens", ("cache reads are not in these logs",))
+    details = [f"hit rate {percent(cache.hit_rate)} of input (provider-reported)"]
+    if usd is not None and usd < 0:
+        details.append("negative: cache writes cost more than reads saved")
+    return Amount("Saved by cache", dollars(usd), f"{tokens(cache.read_tokens)} tokens", tuple(details))
+
+
+def _left(report: Report) -> Amount:
+    cache = report.cache
+    if cache.ideal_hit_rate is None:
+        return Amount("Left", "–", "– tokens", (_why_no_ideal(report),))
+    details = [f"ideal {percent(cache.ideal_hit_rate)} of input ({evidence(cache.evidence)})"]
+    if cache.policy_hit_rate is not None:
+        details.append(f"policy {percent(cache.policy_hit_rate)}")
+    return Amount(
+        "Left", dollars(cache.missed_usd), f"{tokens(cache.missed_tokens)} tokens", tuple(details)
+    )
+
+
+def _why_no_ideal(report: Report) -> str:
+    if not report.totals.calls:
+        return "unknown: no calls"
+    if set(report.cache.evidence) <= {"usage"}:
+        return "ideal unknown: these logs hold token counts but no prompts"
+    return "ideal unknown: no prompt in these logs could be sized"
+
+
+def evidence(calls_by_evidence: dict[str, int]) -> str:
+    """What computed figures rest on, most calls first."""
+    ranked = sorted(
+        ((n, name) for name, n in calls_by_evidence.items() if n), key=lambda each: (-each[0], each[1])
+    )
+    if not ranked:
+        return "computed"
+    if len(ranked) == 1:
+        return f"computed from {ranked[0][1]}"
+    return "computed from " + ", ".join(f"{name}: {count(n, 'call')}" for n, name in ranked)
+
+
+def lost_to(report: Report, at_most: int) -> list[str]:
+    """The largest causes of misses, one phrase each."""
+    causes = sorted(
+        report.cache.misses_by_cause, key=lambda each: (-(each.usd or 0), -each.tokens, each.cause)
+    )
+    return [
+        f"{cause.cause} ({cause.source}): {count(cause.calls, 'call')}, "
+        f"{tokens(cause.tokens)} tokens" + ("" if cause.usd is None else f", {dollars(cause.usd)}")
+        for cause in causes[:at_most]
+    ]
+
+
+def rollouts(report: Report) -> list[str]:
+    """Groups of rollouts in phrases; empty where there are none."""
+    found = report.rollouts
+    if not found.groups:
+        return []
+    parts = [
+        f"{count(found.groups, 'group')} × {found.rollouts / found.groups:.3g} rollouts",
+        f"{tokens(found.flat_tokens)} tokens",
+    ]
+    if found.overlap_ratio is not None:
+        parts.append(f"overlap {percent(found.overlap_ratio)}")
+    if found.same_answer_share is not None:
+        parts.append(f"same answer {percent(found.same_answer_share)}")
+    if found.mean_reward is not None:
+        parts.append(f"mean reward {found.mean_reward:.3g}")
+    ks = sorted(found.pass_hat)
+    parts += [f"pass^{k} {percent(found.pass_hat[k])}" for k in dict.fromkeys(ks[:1] + ks[-1:])]
+    return parts
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader must know to trust the numbers; empty where nothing is amiss."""
+    sources, totals, cache = report.sources, report.totals, report.cache
+    found = []
+    if totals.unpriced_models:
+        found.append(f"no price known for {_some(totals.unpriced_models)}")
+    if totals.calls_without_usage:
+        found.append(f"{count(totals.calls_without_usage, 'call')} without logged token counts")
+    if cache.ideal_hit_rate is not None and cache.unsized_calls:
+        found.append(f"{count(cache.unsized_calls, 'call')} of unknown size left out of the ideal")
+    if report.prefix_tree.unrefined_forks:
+        found.append(f"{count(report.prefix_tree.unrefined_forks, 'fork')} exact to the message only (≥)")
+    if sources.deleted_files:
+        found.append(f"{count(sources.deleted_files, 'file')} gone since read, not counted")
+    if sources.unknown_files:
+        found.append(f"{count(sources.unknown_files, 'file')} of no known format")
+    found += [f"only {name} {value}" for name, value in sorted(report.provenance.filters.items())]
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MODELS_SHOWN])
+    more = len(names) - _MODELS_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def ordered_groups(report: Report) -> list[GroupRow]:
+    """The rows of ``--by``: days by date, all others by cost, then tokens, then key."""
+    if report.by == "day":
+        return sorted(report.groups_by, key=lambda row: row.key)
+    return sorted(
+        report.groups_by,
+        key=lambda row: (
+            -row.totals.cost_usd,
+            -(row.totals.input_tokens + row.totals.output_tokens),
+            row.key,
+        ),
+    )
+
+
+def parts_at(fork: Fork) -> str:
+    """Kinds of the segments at which branches part."""
+    return " / ".join(dict.fromkeys(branch.kind for branch in fork.branches)) or fork.ends_with
+
+
+def trunk(fork: Fork) -> str:
+    """Tokens that all branches share; ``≥`` where they are exact to the message only."""
+    return tokens(fork.trunk_tokens) if fork.head_tokens is not None else f"≥ {tokens(fork.trunk_tokens)}"
+
+
+def sections(report: Report) -> list[Section]:
+    """Every table of the full report; those with nothing to show are left out."""
+    found = [
+        _by_section(report),
+        _totals_section(report.totals),
+        _waterfall_section(report),
+        _causes_section(report),
+        _worst_section(report),
+        _forks_section(report),
+        _rollouts_section(report),
+        _ledger_section(report),
+        _formats_section(report),
+    ]
+    return [section for section in found if section.rows]
+
+
+def _numbers(first: int, last: int) -> frozenset[int]:
+    return frozenset(range(first, last + 1))
+
+
+def _by_section(report: Report) -> Section:
+    return Section(
+        f"By {report.by}",
+        "Hit rate: cache reads as a share of input, as the providers report them.",
+        (report.by or "", "calls", "input tokens", "hit rate", "output tokens", "cost"),
+        tuple(
+            (
+                row.key,
+                f"{row.totals.calls:,}",
+                f"{row.totals.input_tokens:,}",
+                percent(row.hit_rate),
+                f"{row.totals.output_tokens:,}",
+                dollars(paid_usd(row.totals)),
+            )
+            for row in ordered_groups(report)
+        ),
+        _numbers(1, 5),
+    )
+
+
+def _totals_section(totals: Totals) -> Section:
+    rows = (
+        ("input", totals.input_tokens),
+        ("of it: not cached", totals.uncached_input_tokens),
+        ("of it: read from cache", totals.cache_read_tokens),
+        ("of it: written to cache", totals.cache_write_tokens),
+        ("written for 5 minutes", totals.cache_write_5m_tokens),
+        ("written for 1 hour", totals.cache_write_1h_tokens),
+        ("output", totals.output_tokens),
+        ("of it: reasoning", totals.reasoning_tokens),
+    )
+    return Section(
+        "Tokens",
+        "As billed, each call once, however often it is logged.",
+        ("tokens", "number"),
+        tuple((name, f"{n:,}") for name, n in rows) if totals.calls else (),
+        _numbers(1, 1),
+    )
+
+
+def _waterfall_section(report: Report) -> Section:
+    return Section(
+        "From all input to what the cache served",
+        f"Read is what the providers report; the other steps are {evidence(report.cache.evidence)}.",
+        ("step", "tokens", "worth"),
+        tuple(
+            (step.step, f"{step.tokens:,}", dollars(step.usd)) for step in report.cache.waterfall
+        ),
+        _numbers(1, 2),
+    )
+
+
+def _causes_section(report: Report) -> Section:
+    return Section(
+        "Lost to",
+        "A cause that the provider states wins over one that is inferred from the log.",
+        ("cause", "source", "calls", "tokens", "cost"),
+        tuple(
+            (each.cause, each.source, f"{each.calls:,}", f"{each.tokens:,}", dollars(each.usd))
+            for each in report.cache.misses_by_cause
+        ),
+        _numbers(2, 4),
+    )
+
+
+def _worst_section(report: Report) -> Section:
+    return Section(
+        "Paid again: worst calls",
+        "Tokens that an earlier call had already sent, and this call paid for in full.",
+        ("cost", "tokens", "idle before", "model", "provider's reason", "time", "where"),
+        tuple(
+            (
+                dollars(call.missed_usd),
+                f"{call.missed_tokens:,}",
+                duration(call.idle_s),
+                call.model or "–",
+                call.miss_reason or "–",
+                moment(call.started_at),
+                f"{call.path}:{call.line}",
+            )
+            for call in report.cache.worst_calls
+        ),
+        _numbers(0, 2),
+    )
+
+
+def _forks_section(report: Report) -> Section:
+    tree = report.prefix_tree
+    return Section(
+        "Fork points",
+        f"{count(tree.fork_points, 'fork point')}; prompts hold {tree.flat_tokens:,} tokens, "
+        f"{tree.tree_tokens:,} of them distinct (overlap {percent(tree.overlap_ratio)}).",
+        ("shared tokens", "ways", "calls", "sharing saves", "parts at", "branches begin"),
+        tuple(
+            (
+                trunk(fork),
+                f"{fork.fan_out:,}",
+                f"{fork.calls:,}",
+                tokens(fork.shared_tokens),
+                parts_at(fork),
+                ", ".join(f"{branch.path}:{branch.line}" for branch in fork.branches),
+            )
+            for fork in tree.top_forks
+        ),
+        _numbers(0, 3),
+    )
+
+
+def _rollouts_section(report: Report) -> Section:
+    found = report.rollouts
+    rows = [
+        ("groups", f"{found.groups:,}"),
+        ("rollouts", f"{found.rollouts:,}"),
+        ("tokens, each rollout whole", f"{found.flat_tokens:,}"),
+        ("tokens, shared ones once", f"{found.tree_tokens:,}"),
+        ("overlap", percent(found.overlap_ratio)),
+        ("generated tokens in common", f"{found.generated_shared_tokens:,}"),
+        ("same answer", percent(found.same_answer_share)),
+        ("mean reward", "–" if found.mean_reward is None else f"{found.mean_reward:.4g}"),
+    ]
+    rows += [(f"pass^{k}", percent(found.pass_hat[k])) for k in sorted(found.pass_hat)]
+    return Section(
+        "Rollouts",
+        "Groups of samples of one prompt or task.",
+        ("rollouts", "value"),
+        tuple(rows) if found.groups else (),
+        _numbers(1, 1),
+    )
+
+
+def _ledger_section(report: Report) -> Section:
+    return Section(
+        "Savings ledger",
+        "Rows add up: each counts only what the rows before it leave.",
+        ("mechanism", "realized", "worth", "potential", "worth", "alone", "evidence", "needs"),
+        tuple(
+            (
+                row.mechanism,
+                tokens(row.realized_tokens),
+                dollars(row.realized_usd),
+                tokens(row.potential_tokens),
+                dollars(row.potential_usd),
+                tokens(row.standalone_tokens),
+                row.evidence,
+                row.needs or "",
+            )
+            for row in report.savings.ledger
+        ),
+        _numbers(1, 5),
+    )
+
+
+def _formats_section(report: Report) -> Section:
+    return Section(
+        "Logs read",
+        "Logged calls include copies; each call is paid, and counted above, once.",
+        ("format", "files", "logged calls", "unreadable records"),
+        tuple(
+            (name, f"{each.files:,}", f"{each.calls:,}", f"{each.issues:,}")
+            for name, each in sorted(report.sources.by_format.items())
+        ),
+        _numbers(1, 3),
+    )
+
+
+HOW_TO_READ = (
+    ("Paid", "what the calls cost at the prices of their day; a call without a known price is "
+             "counted as not priced, never as free."),
+    ("Hit rate", "cache-read tokens over input tokens, all calls with token counts together."),
+    ("Ideal", "the share of input that a cache which never forgets would have served: each prompt "
+              "against all earlier prompts and completions of the same log."),
+    ("Left", "ideal less what was really read, call by call: tokens paid for in full though they "
+             "had been sent before."),
+    ("Fork point", "a place where prompts that began alike go different ways. The tokens before it "
+                   "are shared; sharing saves them once for each branch but one."),
+    ("Overlap", "1 less distinct tokens over all tokens, with prompts laid over each other from "
+                "their beginning."),
+)  # fmt: skip
+"""The words of the report, each with its meaning."""
+
+
+def provenance(report: Report) -> list[tuple[str, str]]:
+    """What a reader needs to judge or repeat the answer."""
+    facts = report.provenance
+    lines = [
+        ("forkpoint", facts.version),
+        ("read", ", ".join(facts.paths)),
+        ("files", f"{report.sources.files:,} ({report.sources.bytes:,} bytes)"),
+        ("unreadable records", f"{report.sources.issues:,}"),
+        ("tokenizer", facts.encoding),
+        ("prices", facts.price_book or "none"),
+        ("first call", moment(facts.first_call)),
+        ("last call", moment(facts.last_call)),
+    ]
+    lines += [(name, value) for name, value in sorted(facts.filters.items())]
+    return lines

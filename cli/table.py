@@ -1,0 +1,291 @@
+"""``--format table``: the answer on one screen, and where to look next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from rich.text import Text
+
+from forkpoint.analysis.results import Fork, PrefixTree, Report, WorstCall
+from forkpoint.cli.answer import (
+    Amount,
+    amounts,
+    lost_to,
+    notes,
+    ordered_groups,
+    paid_usd,
+    parts_at,
+    rollouts,
+    trunk,
+    what_was_read,
+)
+from forkpoint.cli.layout import (
+    bold,
+    dim,
+    fit,
+    flow,
+    grid,
+    output_width,
+    pad,
+    print_lines,
+    shown_path,
+)
+from forkpoint.cli.numbers import count, dollars, duration, percent, tokens
+from forkpoint.cli.text import plain
+
+_LABEL_WIDTH = 15
+_ROWS = 3
+"""Worst calls and fork points on the first screen."""
+_GROUP_ROWS = 20
+_MODEL_WIDTH = 24
+_NARROW = 80
+_MIN_PATH_WIDTH = 24
+
+Line = str | Text
+
+
+class TableReporter:
+    """The first screen: what was paid, what caching saved, what was left, and where."""
+
+    kind = "table"
+
+    def __init__(self, width: int | None = None, *, store: str | None = None) -> None:
+        """Lay out for `width` columns, or for what the output has.
+
+        Args:
+            store: the value of ``--store``, repeated in the commands that the screen proposes.
+        """
+        self._width = width
+        self._store = store
+
+    def render(self, report: Report, out: TextIO) -> None:
+        """Print the screen."""
+        screen = _Screen(report, self._width or output_width(out), self._store)
+        print_lines(screen.lines(), out)
+
+
+class _Screen:
+    def __init__(self, report: Report, width: int, store: str | None) -> None:
+        self.report = report
+        self.width = width
+        self.store = store
+
+    def lines(self) -> list[Line]:
+        """All lines, parts separated by blank ones."""
+        parts = [self._read()]
+        if self.report.totals.calls:
+            parts.append(self._amounts())
+            if self.report.by:
+                parts.append(self._groups())
+            else:
+                parts += [self._worst_calls(), self._forks()]
+            parts.append(self._rollouts())
+        parts += [self._notes(), self._next()]
+        return separated(parts)
+
+    def _read(self) -> list[Line]:
+        lines: list[Line] = []
+        lines += flow([plain(part) for part in what_was_read(self.report)], self.width)
+        issues = self.report.sources.issues
+        if issues:
+            see = "--strict shows the first" if self._in_memory else self._command("sql", '"from issues"')
+            lines += flow([f"{count(issues, 'record')} unreadable ({see})"], self.width)
+        return lines
+
+    def _amounts(self) -> list[Line]:
+        lines: list[Line] = []
+        shown = amounts(self.report)
+        widths = (max(len(each.usd) for each in shown), max(len(each.tokens) for each in shown))
+        for each in shown:
+            lines += self._amount(each, widths)
+        lost = lost_to(self.report, _ROWS)
+        if lost:
+            label = pad("Lost to", _LABEL_WIDTH)
+            lines += flow([plain(each) for each in lost], self.width, first=label, indent=_LABEL_WIDTH)
+        return lines
+
+    def _amount(self, amount: Amount, widths: tuple[int, int]) -> list[Line]:
+        usd, count_of_tokens = (
+            pad(text, width, right=True)
+            for text, width in zip((amount.usd, amount.tokens), widths, strict=True)
+        )
+        first = f"{pad(amount.label, _LABEL_WIDTH)}{usd}   {count_of_tokens}   "
+        details = [plain(each) for each in amount.details]
+        first_line, *more = flow(details, self.width, first=first, indent=_LABEL_WIDTH + 2)
+        styled = Text(first_line)
+        styled.stylize("bold", 0, _LABEL_WIDTH + len(usd))
+        return [styled, *more]
+
+    def _groups(self) -> list[Line]:
+        groups = ordered_groups(self.report)
+        by_day = self.report.by == "day"
+        shown = groups[-_GROUP_ROWS:] if by_day else groups[:_GROUP_ROWS]
+        header = [self.report.by or "", "calls", "input", "hit rate", "output", "$"]
+        rows = [header] + [
+            [
+                plain(row.key, 200),
+                f"{row.totals.calls:,}",
+                tokens(row.totals.input_tokens),
+                percent(row.hit_rate),
+                tokens(row.totals.output_tokens),
+                dollars(paid_usd(row.totals)),
+            ]
+            for row in shown
+        ]
+        if self.width < _NARROW:
+            rows = [row[:4] + row[5:] for row in rows]
+        first, *lines = grid(
+            rows,
+            self.width,
+            numbers=range(1, 6),
+            flexible=0,
+            keep_end=self.report.by in ("project", "session"),
+        )
+        hidden = len(groups) - len(shown)
+        if hidden:
+            lines.append(f"… {hidden:,} {'earlier' if by_day else 'more'} (--format csv)")
+        return [bold(first), *lines]
+
+    def _worst_calls(self) -> list[Line]:
+        calls = self.report.cache.worst_calls[:_ROWS]
+        if not calls:
+            return []
+        return [
+            bold("Paid again: worst calls"),
+            *worst_call_lines(calls, self.width),
+        ]
+
+    def _forks(self) -> list[Line]:
+        tree = self.report.prefix_tree
+        if not tree.fork_points:
+            return []
+        title = pad("Fork points", _LABEL_WIDTH)
+        first, *more = flow(
+            [*tree_facts(tree), self._command("prefixes", self._paths())],
+            self.width,
+            first=title,
+            indent=_LABEL_WIDTH,
+        )
+        head = Text(first)
+        head.stylize("bold", 0, _LABEL_WIDTH)
+        return [head, *more, *fork_lines(tree.top_forks[:_ROWS], self.width, branches=2)]
+
+    def _rollouts(self) -> list[Line]:
+        first = pad("Rollouts", _LABEL_WIDTH)
+        return [*flow(rollouts(self.report), self.width, first=first, indent=_LABEL_WIDTH)] * bool(
+            self.report.rollouts.groups
+        )
+
+    def _notes(self) -> list[Line]:
+        shown = [plain(note, 300) for note in notes(self.report)]
+        return [*flow(shown, self.width, first="Note: ", indent=6)] if shown else []
+
+    def _next(self) -> list[Line]:
+        if not self.report.totals.calls:
+            advice = f"{self._command('formats', 'FILE')} says what a file is"
+        elif self.report.by:
+            advice = f"{self._command('report', self._paths())} for worst calls and fork points"
+        else:
+            advice = f"{self._command('report', self._paths(), '--by session')} for what each run cost"
+        return [dim(line) for line in flow([advice], self.width, first="Next: ", indent=6)]
+
+    @property
+    def _in_memory(self) -> bool:
+        return self.store == ":memory:"
+
+    def _command(self, *words: str) -> str:
+        """A command the reader can run: on the store that was used, if it was named."""
+        option = [] if self.store is None else ["--store", _quoted(self.store)]
+        return " ".join(word for word in ("forkpoint", *words, *option) if word)
+
+    def _paths(self) -> str:
+        """The paths that were read, or ``PATH`` where they do not fit into a line."""
+        paths = self.report.provenance.paths
+        quoted = " ".join(_quoted(shown_path(path)) for path in paths)
+        return quoted if len(quoted) <= self.width // 3 else "PATH"
+
+
+def _quoted(word: str) -> str:
+    # What plain() had to change cannot be typed back.
+    return shlex.quote(word) if word == plain(word) and not word.startswith("~/") else _tilde(word)
+
+
+def _tilde(word: str) -> str:
+    return f"~/{shlex.quote(word[2:])}" if word.startswith("~/") and word == plain(word) else "PATH"
+
+
+def separated(parts: Iterable[Sequence[Line]]) -> list[Line]:
+    """Parts of a screen with a blank line between them; empty parts leave no gap."""
+    lines: list[Line] = []
+    for part in parts:
+        if part and lines:
+            lines.append("")
+        lines += part
+    return lines
+
+
+def worst_call_lines(calls: Sequence[WorstCall], width: int) -> list[Line]:
+    """Calls that paid again, one line each, under a header."""
+    header = ["$", "tokens", "idle before", "model", "where"]
+    rows = [header] + [
+        [
+            dollars(call.missed_usd),
+            tokens(call.missed_tokens),
+            duration(call.idle_s),
+            fit(plain(call.model or "–", 200), _MODEL_WIDTH),
+            shown_path(call.path, call.line),
+        ]
+        for call in calls
+    ]
+    if width < _NARROW:
+        rows = [row[:3] + row[4:] for row in rows]
+    where = len(rows[0]) - 1
+    return [*grid(rows, width, numbers=range(3), flexible=where, keep_end=True, indent="  ")]
+
+
+def tree_facts(tree: PrefixTree) -> list[str]:
+    """The prefix tree in phrases."""
+    return [
+        f"{tree.fork_points:,} in {tokens(tree.flat_tokens)} prompt tokens",
+        f"{tokens(tree.tree_tokens)} distinct (overlap {percent(tree.overlap_ratio)})",
+    ]
+
+
+def fork_lines(forks: Sequence[Fork], width: int, *, branches: int) -> list[Line]:
+    """Fork points, a line of figures and one of places for each, under a header."""
+    if not forks:
+        return []
+    header = ["tokens shared", "ways", "calls", "sharing saves", "parts at"]
+    rows = [header] + [
+        [
+            trunk(fork),
+            f"{fork.fan_out:,}",
+            f"{fork.calls:,}",
+            tokens(fork.shared_tokens),
+            plain(parts_at(fork), 80),
+        ]
+        for fork in forks
+    ]
+    first, *figures = grid(rows, width, numbers=range(4), flexible=4, indent="  ")
+    lines: list[Line] = [first]
+    for line, fork in zip(figures, forks, strict=True):
+        lines.append(line)
+        lines += branch_lines(fork, width, branches)
+    return lines
+
+
+def branch_lines(fork: Fork, width: int, at_most: int) -> list[Line]:
+    """Where a fork's first branches begin: on one line if they are few."""
+    indent = " " * 6
+    shown = fork.branches[:at_most]
+    if at_most == 2 and len(shown) == 2:
+        room = (width - len(indent) - 3) // 2
+        if room >= _MIN_PATH_WIDTH:
+            places = (fit(shown_path(each.path, each.line), room, keep_end=True) for each in shown)
+            return [f"{indent}{' | '.join(places)}"]
+    return [
+        indent + fit(shown_path(each.path, each.line), width - len(indent), keep_end=True)
+        for each in shown
+    ]

@@ -1,0 +1,476 @@
+"""Claude Code session logs: ``projects/<project>/<session>.jsonl`` and ``subagents/agent-*.jsonl``.
+
+One JSON object per line. Lines form a chain through ``uuid`` and ``parentUuid``; ``user`` and
+``assistant`` lines carry messages, many other types carry none. The quirks this module answers:
+
+- One response stands on several lines, one per content block. They share ``message.id``; input and
+  cache counts repeat, ``output_tokens`` grows, and the line with the most is the true one.
+- A resumed session copies its history into a new file under a new session id, and a second
+  compaction appends old lines again, so calls are identified by ``message.id`` (and ``requestId``
+  where it is logged) and lines by ``uuid``.
+- Results of parallel tool calls hang off the chain beside the next message, so a line with several
+  children is a rewind only if something other than that response and its results follows it.
+- Subagent calls may stand in ``progress`` lines only, as whole lines inside ``data``.
+- The system prompt and the tool definitions are not logged: each chain begins with an ``unlogged``
+  segment, equal for sessions of one version in one folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from forkpoint.parsers.base import ROOT, Reread, Tree
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
+from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage
+
+_MESSAGE_TYPES = frozenset({"user", "assistant"})
+_LINE_TYPES = _MESSAGE_TYPES | {"progress"}
+_REMEMBERED_LINES = 512
+_REMEMBERED_CALLS = 32
+
+
+class _CacheCreation(msgspec.Struct):
+    ephemeral_1h_input_tokens: Tokens | None = None
+    ephemeral_5m_input_tokens: Tokens | None = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: Tokens | None = None
+    cache_creation_input_tokens: Tokens | None = None
+    cache_read_input_tokens: Tokens | None = None
+    cache_creation: _CacheCreation | None = None
+    output_tokens: Tokens | None = None
+    service_tier: str | None = None
+    speed: str | None = None
+
+
+class _Block(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    data: Any = None
+    id: str | None = None
+    name: str | None = None
+    input: Any = None
+    tool_use_id: str | None = None
+    content: Any = None
+    source: Any = None
+
+
+class _MissReason(msgspec.Struct):
+    type: str | None = None
+
+
+class _Diagnostics(msgspec.Struct):
+    cache_miss_reason: _MissReason | None = None
+
+
+class _Message(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    content: str | list[_Block | str] | None = None
+    usage: _Usage | None = None
+    diagnostics: _Diagnostics | None = None
+
+
+class _Line(msgspec.Struct, rename="camel"):
+    type: str = ""
+    uuid: str | None = None
+    parent_uuid: str | None = None
+    session_id: str | None = None
+    request_id: str | None = None
+    agent_id: str | None = None
+    is_sidechain: bool = False
+    is_api_error_message: bool = False
+    timestamp: datetime | None = None
+    cwd: str | None = None
+    version: str | None = None
+    message: _Message | None = None
+    data: _Progress | None = None
+
+
+class _Progress(msgspec.Struct, rename="camel"):
+    message: _Line | None = None
+    normalized_messages: list[_Line] | None = None
+    agent_id: str | None = None
+
+
+class _Type(msgspec.Struct):
+    type: Any = None
+
+
+class _Chain(msgspec.Struct):
+    """A run of lines that one prompt holds in order."""
+
+    trace: str
+    tail: int
+    length: int = 0
+    barrier: int = -1
+    """Position of the last line that begins something new: a user's text or a response. A line
+    whose parent stands at or behind it goes on with the chain; one before it is a rewind."""
+
+
+class _Place(msgspec.Struct):
+    """Where one line stands."""
+
+    chain: _Chain
+    position: int
+    node: int
+
+
+class _Response(msgspec.Struct):
+    """One call, gathered from its lines."""
+
+    key: str
+    request: str | None
+    trace: str
+    line: int
+    offset: int
+    prompt: int
+    completion: int
+    started_at: datetime | None
+    model: str | None
+    sidechain: bool
+    usage: Usage | None = None
+    service_tier: str | None = None
+    miss_reason: str | None = None
+
+    def call(self) -> Call:
+        model = self.model
+        return Call(
+            identity=("", self.key),
+            request=self.request,
+            trace=self.trace,
+            line=self.line,
+            offset=self.offset,
+            prompt=self.prompt,
+            completion=self.completion,
+            started_at=self.started_at,
+            provider="anthropic" if model is not None and model.startswith("claude") else None,
+            model=model,
+            usage=self.usage,
+            sidechain=self.sidechain,
+            service_tier=self.service_tier,
+            miss_reason=self.miss_reason,
+        )
+
+
+class _SavedChain(msgspec.Struct, array_like=True):
+    trace: str
+    tail: str
+    length: int
+    barrier: int
+
+
+class _Checkpoint(msgspec.Struct):
+    chains: list[_SavedChain]
+    lines: list[tuple[str, int, int, str]]
+    """(uuid, index of its chain, position, node hash)"""
+    responses: list[tuple[_Response, str, str]]
+    """(response, hash of its prompt, hash of its completion)"""
+    traces: list[str]
+
+
+_decoder = msgspec.json.Decoder(_Line)
+_type_decoder = msgspec.json.Decoder(_Type)
+_encode = msgspec.json.encode
+
+
+class ClaudeCode:
+    """Parser for Claude Code."""
+
+    name: ClassVar[str] = "claude-code"
+    title: ClassVar[str] = "Claude Code"
+    checked: ClassVar[str] = "2.1.119, 2026-11"
+    evidence: ClassVar[tuple[str, ...]] = ("usage", "text", "timestamps")
+    locations: ClassVar[tuple[str, ...]] = (
+        "$CLAUDE_CONFIG_DIR/projects",
+        "~/.claude/projects",
+        "~/.config/claude/projects",
+    )
+    whole_prompts: ClassVar[bool] = False
+    grows: ClassVar[bool] = True
+
+    def identify(self, head: Head) -> str | None:
+        for record in head.objects:
+            if "sessionId" in record and isinstance(record.get("type"), str):
+                if "uuid" in record or record["type"] in _SESSION_ONLY_TYPES:
+                    return f"lines with type and sessionId (first: {record['type']})"
+            elif record.get("type") == "file-history-snapshot" and "snapshot" in record:
+                return "file-history-snapshot lines"
+            elif record.get("type") == "summary" and "leafUuid" in record:
+                return "summary lines with leafUuid"
+        return None
+
+    def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
+        session = _Session(tree, log.path.stem)
+        if log.checkpoint:
+            session.restore(log.checkpoint)
+        for line in log.lines():
+            if isinstance(line, Issue):
+                yield line
+                continue
+            try:
+                record = decode_json(line.data, _decoder, _Line)
+            except BAD_RECORD as error:
+                if _matters(line):
+                    yield line.issue(error)
+                continue
+            try:
+                session.add(record, line)
+            except ValueError as error:
+                yield line.issue(error)
+            if session.new_traces:
+                yield from session.new_traces
+                session.new_traces.clear()
+        for response in session.responses.values():
+            yield response.call()
+        log.checkpoint = session.save()
+
+
+_SESSION_ONLY_TYPES = frozenset(
+    {"permission-mode", "last-prompt", "queue-operation", "custom-title", "agent-name", "pr-link"}
+)
+
+
+def _matters(line: Line) -> bool:
+    """False for whole lines of types without messages, whose fields are free to differ."""
+    try:
+        return _type_decoder.decode(line.data).type in _LINE_TYPES
+    except BAD_RECORD:
+        return True
+
+
+class _Session:
+    """What is known while one file is read."""
+
+    def __init__(self, tree: Tree, stem: str) -> None:
+        self.tree = tree
+        self.stem = stem
+        self.places: dict[str, _Place] = {}
+        self.responses: dict[tuple[str, str | None], _Response] = {}
+        self.traces: dict[str, None] = {}
+        self.new_traces: list[Trace] = []
+        self.continues = False
+
+    def add(self, record: _Line, line: Line) -> None:
+        if record.type == "progress":
+            self._add_progress(record, line)
+            return
+        uuid = record.uuid
+        if uuid is None:
+            return
+        place = self.places.get(uuid)
+        message = record.message
+        if place is None:
+            place = self._place(record)
+            self.places[uuid] = place
+            if message is not None and record.type in _MESSAGE_TYPES:
+                self._append(place, record, message, line)
+        elif record.type == "assistant" and message is not None:
+            self._respond(record, message, line, place.node, place.node, place.chain.trace)
+
+    def _add_progress(self, record: _Line, line: Line) -> None:
+        if record.uuid is not None and record.uuid not in self.places:
+            self.places[record.uuid] = self._place(record)
+        if record.data is None:
+            return
+        inner = list(record.data.normalized_messages or ())
+        if record.data.message is not None:
+            inner.append(record.data.message)
+        for each in inner:
+            if each.message is None or each.type not in _MESSAGE_TYPES:
+                continue
+            each.is_sidechain = True
+            each.agent_id = each.agent_id or record.data.agent_id
+            each.session_id = each.session_id or record.session_id
+            each.cwd, each.version = each.cwd or record.cwd, each.version or record.version
+            each.timestamp = each.timestamp or record.timestamp
+            if each.uuid is None:
+                each.uuid = f"progress:{each.message.id or line.offset}:{each.type}"
+            self.add(each, line)
+
+    def _place(self, record: _Line) -> _Place:
+        """Find the chain that a new line goes on with, or begin one."""
+        parent = self.places.get(record.parent_uuid) if record.parent_uuid else None
+        if parent is None:
+            if record.parent_uuid and self.continues:
+                raise Reread
+            chain = self._begin(record)
+        else:
+            chain = parent.chain
+            if parent.position < chain.barrier:
+                chain = _Chain(chain.trace, parent.node)
+        place = _Place(chain, chain.length, chain.tail)
+        chain.length += 1
+        return place
+
+    def _begin(self, record: _Line) -> _Chain:
+        session = record.session_id or self.stem
+        trace = session
+        if record.is_sidechain:
+            trace = f"{session}/{record.agent_id or record.uuid}"
+        if trace not in self.traces:
+            self.traces[trace] = None
+            self.new_traces.append(
+                Trace(
+                    id=trace,
+                    parent=session if record.is_sidechain else None,
+                    project=record.cwd,
+                    agent=f"Claude Code {record.version}" if record.version else "Claude Code",
+                )
+            )
+        unlogged = f"claude-code\n{record.version}\n{record.cwd}\n{record.is_sidechain}"
+        if record.parent_uuid:
+            unlogged += f"\nafter {record.parent_uuid}"
+        return _Chain(trace, self.tree.extend(ROOT, Kind.UNLOGGED, "system", unlogged))
+
+    def _append(self, place: _Place, record: _Line, message: _Message, line: Line) -> None:
+        chain = place.chain
+        before = chain.tail
+        chain.tail = self._extend(before, record.type, message.content)
+        place.node = chain.tail
+        if record.type == "assistant":
+            if self._respond(record, message, line, before, chain.tail, chain.trace):
+                chain.barrier = place.position
+        elif not _only_tool_results(message.content):
+            chain.barrier = place.position
+
+    def _extend(self, node: int, role: str, content: str | list[_Block | str] | None) -> int:
+        extend = self.tree.extend
+        if content is None:
+            return node
+        if isinstance(content, str):
+            return extend(node, Kind.TEXT, role, content)
+        for block in content:
+            if isinstance(block, str):
+                node = extend(node, Kind.TEXT, role, block)
+            else:
+                kind, text = _canonical(block)
+                node = extend(node, kind, role, text)
+        return node
+
+    def _respond(
+        self, record: _Line, message: _Message, line: Line, prompt: int, completion: int, trace: str
+    ) -> bool:
+        """Add a line to its response; true if it is the first one."""
+        if record.is_api_error_message or message.model == "<synthetic>":
+            return True
+        key = message.id or f"uuid:{record.uuid}"
+        usage = _usage(message.usage) if message.usage is not None else None
+        known = self.responses.get((key, record.request_id))
+        first = known is None
+        if known is None:
+            known = _Response(
+                key=key,
+                request=record.request_id,
+                trace=trace,
+                line=line.line,
+                offset=line.offset,
+                prompt=prompt,
+                completion=completion,
+                started_at=record.timestamp,
+                model=message.model,
+                sidechain=record.is_sidechain,
+            )
+            self.responses[key, record.request_id] = known
+        elif trace == known.trace:
+            known.completion = completion
+        if usage is not None and (
+            known.usage is None or (usage.output_tokens or 0) >= (known.usage.output_tokens or 0)
+        ):
+            known.usage = usage
+        if message.usage is not None:
+            speed = message.usage.speed
+            known.service_tier = speed if speed == "fast" else message.usage.service_tier
+        if message.diagnostics is not None and message.diagnostics.cache_miss_reason is not None:
+            known.miss_reason = message.diagnostics.cache_miss_reason.type
+        return first
+
+    def save(self) -> bytes:
+        """The state that the lines appended next may refer to."""
+        hash_of = self.tree.hash_of
+        remembered = list(self.places.items())[-_REMEMBERED_LINES:]
+        chains: dict[int, int] = {}
+        saved = []
+        lines = []
+        for uuid, place in remembered:
+            if id(place.chain) not in chains:
+                chains[id(place.chain)] = len(saved)
+                chain = place.chain
+                saved.append(
+                    _SavedChain(chain.trace, hash_of(chain.tail), chain.length, chain.barrier)
+                )
+            lines.append((uuid, chains[id(place.chain)], place.position, hash_of(place.node)))
+        responses = [
+            (each, hash_of(each.prompt), hash_of(each.completion))
+            for each in list(self.responses.values())[-_REMEMBERED_CALLS:]
+        ]
+        return _encode(_Checkpoint(saved, lines, responses, list(self.traces)))
+
+    def restore(self, checkpoint: bytes) -> None:
+        saved = msgspec.json.decode(checkpoint, type=_Checkpoint)
+        resume = self.tree.resume
+        chains = [
+            _Chain(each.trace, resume(each.tail), each.length, each.barrier)
+            for each in saved.chains
+        ]
+        for uuid, chain, position, node in saved.lines:
+            self.places[uuid] = _Place(chains[chain], position, resume(node))
+        for response, prompt, completion in saved.responses:
+            response.prompt, response.completion = resume(prompt), resume(completion)
+            self.responses[response.key, response.request] = response
+        self.traces = dict.fromkeys(saved.traces)
+        self.continues = True
+
+
+def _only_tool_results(content: str | list[_Block | str] | None) -> bool:
+    return isinstance(content, list) and all(
+        isinstance(block, _Block) and block.type == "tool_result" for block in content
+    )
+
+
+def _canonical(block: _Block) -> tuple[Kind, str]:
+    """A content block as the text that identifies it, whatever spacing the log was written with."""
+    kind = block.type
+    if kind == "text":
+        return Kind.TEXT, block.text or ""
+    if kind == "tool_use":
+        return Kind.TOOL_CALL, _encode((block.id, block.name, block.input)).decode()
+    if kind == "tool_result":
+        content = block.content
+        if not isinstance(content, str):
+            content = _encode(content).decode()
+        return Kind.TOOL_RESULT, f"{block.tool_use_id}\n{content}"
+    if kind == "thinking":
+        return Kind.THINKING, block.thinking or ""
+    if kind == "redacted_thinking":
+        return Kind.THINKING, _encode(block.data).decode()
+    if kind in ("image", "document"):
+        return Kind.MEDIA, _encode(block.source).decode()
+    return Kind.TEXT, _encode(block).decode()
+
+
+def _usage(usage: _Usage) -> Usage | None:
+    """Anthropic counts uncached input apart from cache reads and writes; here input is inclusive."""
+    read, write = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    split = usage.cache_creation
+    one_hour = split.ephemeral_1h_input_tokens if split is not None else None
+    if write is None and split is not None:
+        write = (split.ephemeral_5m_input_tokens or 0) + (one_hour or 0)
+    total = None
+    if usage.input_tokens is not None:
+        total = usage.input_tokens + (read or 0) + (write or 0)
+    if total is None and usage.output_tokens is None:
+        return None
+    return Usage(
+        input_tokens=total,
+        cache_read_tokens=read,
+        cache_write_tokens=write,
+        cache_write_1h_tokens=one_hour,
+        output_tokens=usage.output_tokens,
+    )

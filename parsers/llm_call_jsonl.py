@@ -1,0 +1,194 @@
+"""LLM call logs: one call a line, its prompt as one rendered text (LMCache agent traces).
+
+Record: ``{"timestamp": int µs since 1970, "input": str, "output": str, "session_id": str}``, as in
+github.com/LMCache/lmcache-agent-trace. What to know about these logs:
+
+- Lines are not in time order. The order of the file means nothing; `Call.started_at` does.
+- The input is the whole prompt as text, without message boundaries. The next input of a session
+  usually begins with this one, then goes on with text that is not the output alone (role labels,
+  tool results). So prompts, and prompts with their outputs, are cut by content, not by message.
+- An empty output is a response that was rendered to nothing (a tool call): it was not logged. An
+  empty input is a prompt that was rendered to nothing: the call is kept, with an empty prompt.
+- There are no token counts, no record ids and, as a rule, no model. One input may be sent several
+  times with equal or different outputs: these are calls of their own.
+- A session may be several agents that take turns: their prompts need not share a beginning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from forkpoint.parsers.base import ROOT, Reread, Tree
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
+from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace
+
+MAX_REMEMBERED = 4096
+"""Records whose digests a checkpoint keeps, 8 bytes each; a longer file is read again."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
+"""Microseconds since 1970, up to the last instant of the year 9999."""
+
+_CUT_FIRST_LINE = re.compile(
+    rb'\s*+\{(?=[^{}\[\]]*?"timestamp"\s*+:\s*+\d)'
+    rb'(?:\s*+"(?:timestamp|session_id|model)"\s*+:\s*+(?:"(?:[^"\\]|\\.)*+"|\d++|null)\s*+,)++'
+    rb'\s*+"input"\s*+:\s*+"',
+    re.DOTALL,
+)
+"""The beginning of a first record that is longer than the head: small fields, then the input."""
+
+_IDS_BESIDE_TEXT = frozenset({"token_ids", "prompt_token_ids", "prompt_ids", "input_ids"})
+"""Records with logged token ids are better read as such."""
+
+
+class _Record(msgspec.Struct, gc=False):
+    input: str
+    output: str | None = None
+    timestamp: _Micros | None = None
+    session_id: str | int | None = None
+    model: str | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Record)
+
+
+class RecordNames:
+    """Names for a file's records by content alone: equal in each copy of the file, and after growth.
+
+    A record's name is its SHA-256 and how many equal records stood before it in the file. Equal
+    records thus stay apart within one file and meet their twins in a copy of it.
+
+    Args:
+        checkpoint: what `checkpoint` gave when the file was last read; ``b""`` on a first reading.
+
+    Raises:
+        Reread: the file held too many records to remember them in the checkpoint.
+    """
+
+    _WIDTH = 8
+    """Bytes of a digest remembered. Two records that share them share a count, nothing else."""
+    _TOO_MANY = b"!"
+
+    def __init__(self, checkpoint: bytes = b"") -> None:
+        if checkpoint == self._TOO_MANY:
+            raise Reread
+        width = self._WIDTH
+        self._first = checkpoint[:width]
+        self._seen = Counter(
+            checkpoint[at : at + width] for at in range(width, len(checkpoint), width)
+        )
+        self._complete = True
+
+    def digest(self, record: bytes) -> str:
+        """SHA-256 of a record without the white space around it, as 64 hex digits."""
+        sha = hashlib.sha256(record.strip())
+        if not self._first:
+            self._first = sha.digest()[: self._WIDTH]
+        return sha.hexdigest()
+
+    def numbered(self, digest: str) -> str:
+        """The digest and how many times it was numbered before, as ``digest:count``."""
+        key = bytes.fromhex(digest[: 2 * self._WIDTH])
+        count = self._seen[key]
+        self._seen[key] = count + 1
+        return f"{digest}:{count}"
+
+    @property
+    def file_id(self) -> str:
+        """16 hex digits of the file's first record: a name for the file that its copies share."""
+        return self._first.hex()
+
+    def require_reread(self) -> None:
+        """Have a grown file read from its beginning."""
+        self._complete = False
+
+    def checkpoint(self) -> bytes:
+        """What the next reading needs: at most 8 · (`MAX_REMEMBERED` + 1) bytes."""
+        if not self._complete or self._seen.total() > MAX_REMEMBERED:
+            return self._TOO_MANY
+        return self._first + b"".join(self._seen.elements())
+
+
+class LlmCallJsonl:
+    """Reads one call a line with rendered text; see the module's docstring."""
+
+    name: ClassVar[str] = "llm-call-jsonl"
+    title: ClassVar[str] = "LLM call JSONL (LMCache agent traces)"
+    checked: ClassVar[str] = "lmcache-agent-trace 16a14ad, 2026-11"
+    evidence: ClassVar[tuple[str, ...]] = ("text", "timestamps")
+    locations: ClassVar[tuple[str, ...]] = ()
+    whole_prompts: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
+
+    def identify(self, head: Head) -> str | None:
+        """Why the file is of this format, or ``None``."""
+        if head.objects:
+            return _identify_record(head.objects[0])
+        if not head.lines and _CUT_FIRST_LINE.match(head.data):
+            return "its first record is a timestamp and a long input text"
+        return None
+
+    def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
+        """Yield one call a line, and a trace per session."""
+        names = RecordNames(log.checkpoint)
+        sessions: set[str] = set()
+        for line in log.lines():
+            if isinstance(line, Issue):
+                yield line
+                continue
+            try:
+                call = _call(line, tree, names)
+            except BAD_RECORD as error:
+                yield line.issue(error)
+                continue
+            if call.trace not in sessions:
+                sessions.add(call.trace)
+                yield Trace(id=call.trace)
+            yield call
+        log.checkpoint = names.checkpoint()
+
+
+def _identify_record(record: dict[str, object]) -> str | None:
+    stamp = record.get("timestamp")
+    known = (
+        isinstance(stamp, int)
+        and not isinstance(stamp, bool)
+        and isinstance(record.get("input"), str)
+        and isinstance(record.get("output"), str | None)
+        and {"output", "session_id"} <= record.keys()
+    )
+    if known and not _IDS_BESIDE_TEXT & record.keys():
+        return "each line has a timestamp, input and output as text, and a session_id"
+    return None
+
+
+def _call(line: Line, tree: Tree, names: RecordNames) -> Call:
+    record = decode_json(line.data, _DECODER, _Record)
+    digest = names.digest(line.data)
+    prompt, completion = ROOT, None
+    if record.input:
+        prompt = tree.extend_text(ROOT, Kind.TEXT, "prompt", record.input)
+    if record.output:
+        completion = tree.extend_text(ROOT, Kind.TEXT, "prompt", record.input + record.output)
+    identity, started_at = None, None
+    if record.timestamp is not None:
+        identity = ("", names.numbered(digest))
+        started_at = _EPOCH + timedelta(microseconds=record.timestamp)
+    session = names.file_id if record.session_id is None else str(record.session_id)
+    return Call(
+        identity=identity,
+        trace=session,
+        line=line.line,
+        offset=line.offset,
+        prompt=prompt,
+        completion=completion,
+        started_at=started_at,
+        model=record.model,
+    )
