@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from forkpoint.analysis.prompts import Prompts, fit_bytes
@@ -12,20 +14,80 @@ from forkpoint.analysis.tree import NEVER, Flags, Ints
 BRANCHES_SHOWN = 8
 
 
-def fork_nodes(prompts: Prompts) -> Ints:
-    """Nodes after which prompts differ, having logged content in common.
+@dataclass(frozen=True)
+class Forks:
+    """Fork points of a scope.
+
+    Attributes:
+        node: shape (k,): nodes after which prompts differ.
+        fan_out: shape (k,): continuations of each.
+        count: fork points in all; more than k where prompts cut into runs fork twice in one run.
+    """
+
+    node: Ints
+    fan_out: Ints
+    count: int
+
+
+def find_forks(prompts: Prompts) -> Forks:
+    """Where prompts differ after having logged content in common.
 
     A node forks when two or more of its children lie on prompts of the scope. Nodes above all logged
     content (the empty prompt, a stand-in for an unlogged system prompt) are no evidence of anything
-    shared and do not count, except where the children's own texts begin alike.
+    shared and do not count, except where the children's own texts begin alike. Runs of token ids and
+    pieces of rendered text end where ingest cut them: there a fork is a position inside the run
+    where two different tokens follow, and a prompt that merely ends is none.
     """
+    tree = prompts.tree
     present: Flags = prompts.seen != NEVER
-    forks = prompts.tree.fan_out(present) >= 2
+    fan_out = tree.fan_out(present)
     shares: Flags = (prompts.byte_depth > 0) | (prompts.token_depth > 0)
+    per_node = ((fan_out >= 2) & shares).astype(np.int64)
     for nodes, shared in prompts.siblings.runs(present):
-        if shared.max() > 0:
-            shares[prompts.tree.parent[nodes[0]]] = True
-    return np.flatnonzero(forks & shares)
+        parent = int(tree.parent[nodes[0]])
+        if prompts.is_cut[nodes].all() and len(nodes) == fan_out[parent]:
+            splits = branchings(shared, prompts.tokens[nodes])
+            counts = [branches for depth, branches in splits if depth > 0 or shares[parent]]
+            per_node[parent] = len(counts)
+            fan_out[parent] = 1 + sum(branches - 1 for branches in counts)
+        elif shared[1:].max() > 0:
+            per_node[parent] = 1
+    found = np.flatnonzero(per_node)
+    return Forks(found, fan_out[found], int(per_node.sum()))
+
+
+def branchings(shared: Ints, lengths: Ints) -> list[tuple[int, int]]:
+    """Positions inside sorted sequences where two or more different tokens follow.
+
+    Args:
+        shared: shape (k,): prefix length each sequence shares with the one before it (first: any).
+        lengths: shape (k,): length of each sequence; sequences are distinct.
+
+    Returns:
+        (position, number of different next tokens) per position, in no particular order.
+
+    >>> branchings(np.array([0, 2, 2, 0]), np.array([2, 3, 3, 1]))  # ab, abx, aby, c
+    [(2, 2), (0, 2)]
+    """
+    found: list[tuple[int, int]] = []
+    open_: list[list[int]] = []  # [position, next tokens seen so far], positions rising
+
+    def close_to(position: int) -> int:
+        """Close positions deeper than `position`."""
+        while open_ and open_[-1][0] > position:
+            depth, branches = open_.pop()
+            if branches >= 2:
+                found.append((depth, branches))
+        return open_[-1][0] if open_ else -1
+
+    for i, (common, length) in enumerate(zip(shared.tolist(), lengths.tolist(), strict=True)):
+        if i:
+            if close_to(common) < common:
+                # The sequence before runs through this position, or ends there.
+                open_.append([common, int(lengths[i - 1] > common)])
+            open_[-1][1] += int(length > common)
+    close_to(-1)
+    return found
 
 
 def head_tokens(prompts: Prompts) -> dict[int, int]:
@@ -53,13 +115,13 @@ def trunk_tokens(prompts: Prompts, nodes: Ints) -> Ints:
 
 
 def top_forks(
-    store: Store, prompts: Prompts, forks: Ints, *, top: int, min_calls: int = 2
+    store: Store, prompts: Prompts, found: Forks, *, top: int, min_calls: int = 2
 ) -> tuple[Fork, ...]:
     """The forks whose trunks are worth most, by tokens shared: trunk * (branches - 1)."""
+    forks, fan_out = found.node, found.fan_out
     if not len(forks):
         return ()
     tree = prompts.tree
-    fan_out = tree.fan_out(prompts.seen != NEVER)[forks]
     ends = np.bincount(prompts.prompt, minlength=len(tree)).astype(np.int64)
     calls_below = tree.subtree_sum(ends)
     heads = head_tokens(prompts)

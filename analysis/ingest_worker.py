@@ -29,6 +29,46 @@ _NAIVE_EPOCH = datetime(1970, 1, 1)
 _NULL_TIME = -(2**63)
 
 
+CALL_COLUMNS = (
+    "source_id",
+    "line",
+    "record_offset",
+    "call_id",
+    "scope",
+    "request",
+    "trace_id",
+    "started_at",
+    "duration_s",
+    "provider",
+    "model",
+    "sidechain",
+    "service_tier",
+    "miss_reason",
+    "logged_cost_usd",
+    "prompt",
+    "completion",
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+TRACE_COLUMNS = (
+    "source_id",
+    "trace_id",
+    "parent_id",
+    "forked_from",
+    "project",
+    "agent",
+    "group_id",
+    "reward",
+    "answer",
+    "leaf",
+    "title",
+)
+
+
 @dataclass(slots=True)
 class Task:
     """One file to read, from the beginning or from where it was left."""
@@ -97,46 +137,6 @@ class Batch:
         default_factory=lambda: {name: [] for name in TRACE_COLUMNS}
     )
     issues: list[tuple[int, int, int, str]] = field(default_factory=list)
-
-
-CALL_COLUMNS = (
-    "source_id",
-    "line",
-    "record_offset",
-    "call_id",
-    "scope",
-    "request",
-    "trace_id",
-    "started_at",
-    "duration_s",
-    "provider",
-    "model",
-    "sidechain",
-    "service_tier",
-    "miss_reason",
-    "logged_cost_usd",
-    "prompt",
-    "completion",
-    "input_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-)
-TRACE_COLUMNS = (
-    "source_id",
-    "trace_id",
-    "parent_id",
-    "forked_from",
-    "project",
-    "agent",
-    "group_id",
-    "reward",
-    "answer",
-    "leaf",
-    "title",
-)
 
 
 def read_batch(tasks: list[Task], options: Options) -> Batch:

@@ -416,17 +416,17 @@ def _dollars(key: str, value: object) -> float:
 
 def _instant(key: str, value: object) -> datetime | None:
     """A date, a time, or the ISO form of either: as UTC without a time zone."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise ForkpointError(f"{key!r} must be a date such as 2026-01-31") from None
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
-    if isinstance(value, date):
-        return datetime.combine(value, time())
     if value is None:
         return None
+    try:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+    except (ValueError, OverflowError):
+        value = None
+    if isinstance(value, date):
+        return datetime.combine(value, time())
     raise ForkpointError(f"{key!r} must be a date such as 2026-01-31")
 
 

@@ -67,6 +67,9 @@ class Prompts:
     Attributes:
         tree: the nodes under the scope's calls, root 0.
         tokens: per node, -1 where the segment is not counted.
+        is_tools: per node, whether it is a tool definition: never counted, and left out of the size
+            of prompts that were not billed.
+        is_cut: per node, whether it ends where ingest cut rendered text or token ids.
         n_bytes: per node, of canonical content.
         prompt, completion: per call, node index; -1 for no completion.
         billed: per call, billed input tokens; -1 without usage.
@@ -76,6 +79,8 @@ class Prompts:
     tree: PrefixTree
     tokens: Ints
     n_bytes: Ints
+    is_tools: Flags
+    is_cut: Flags
     prompt: Ints
     completion: Ints
     billed: Ints
@@ -100,15 +105,25 @@ class Prompts:
 
     @cached_property
     def is_counted(self) -> Flags:
-        """Nodes whose whole path is counted in tokens."""
-        uncounted: Ints = self.tree.depth((self.tokens < 0).astype(np.int64))
-        flags: Flags = uncounted == 0
+        """Nodes whose whole path is counted in tokens, tool definitions apart."""
+        return self._none_above((self.tokens < 0) & ~self.is_tools)
+
+    @cached_property
+    def below_tools(self) -> Flags:
+        """Nodes with a tool definition on their path."""
+        return ~self._none_above(self.is_tools)
+
+    def _none_above(self, marked: Flags) -> Flags:
+        flags: Flags = self.tree.depth(marked.astype(np.int64)) == 0
         return flags
 
     @cached_property
     def counted(self) -> Flags:
-        """Calls whose whole prompt is counted."""
-        flags: Flags = self.is_counted[self.prompt]
+        """Calls whose positions are exact in counted tokens. What was billed with tool definitions
+        goes by its bill."""
+        flags: Flags = self.is_counted[self.prompt] & (
+            (self.billed < 0) | ~self.below_tools[self.prompt]
+        )
         return flags
 
     @cached_property
@@ -164,7 +179,8 @@ def load_prompts(store: Store) -> Prompts:
         """
         CREATE OR REPLACE TEMP TABLE scope_nodes AS
         SELECT row_number() OVER (ORDER BY node) AS i, node, parent, segment, kind, role,
-               coalesce(n_tokens, -1) AS n_tokens, n_bytes
+               coalesce(n_tokens, -1) AS n_tokens, n_bytes,
+               kind = 'tools' AS is_tools, kind IN ('rendered', 'tokens') AS is_cut
         FROM nodes JOIN segments USING (segment)
         WHERE root IN (
             SELECT root FROM nodes WHERE node IN (
@@ -178,7 +194,8 @@ def load_prompts(store: Store) -> Prompts:
     nodes = columns(
         store,
         """
-        SELECT coalesce(above.i, 0) AS parent, this.n_tokens, this.n_bytes
+        SELECT coalesce(above.i, 0) AS parent, this.n_tokens, this.n_bytes,
+               this.is_tools::INTEGER AS is_tools, this.is_cut::INTEGER AS is_cut
         FROM scope_nodes AS this LEFT JOIN scope_nodes AS above ON this.parent = above.node
         ORDER BY this.i
         """,
@@ -203,6 +220,8 @@ def load_prompts(store: Store) -> Prompts:
         tree=PrefixTree(with_root(nodes["parent"], 0)),
         tokens=with_root(nodes["n_tokens"], 0),
         n_bytes=with_root(nodes["n_bytes"], 0),
+        is_tools=with_root(nodes["is_tools"], 0) > 0,
+        is_cut=with_root(nodes["is_cut"], 0) > 0,
         prompt=calls["prompt"],
         completion=calls["completion"],
         billed=calls["billed"],

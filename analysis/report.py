@@ -13,7 +13,7 @@ from forkpoint.analysis.cache import (
     prompt_reuse,
 )
 from forkpoint.analysis.costs import price_scope
-from forkpoint.analysis.forks import fork_nodes, top_forks
+from forkpoint.analysis.forks import find_forks, top_forks
 from forkpoint.analysis.prompts import Prompts, load_prompts
 from forkpoint.analysis.results import PrefixTree, Provenance, Report
 from forkpoint.analysis.rollouts import measure_rollouts
@@ -54,7 +54,10 @@ def build_report(
     missed = measure_missed(store, prompts, reuse)
     cache = measure_cache(store, prompts, reuse, missed, hit_rate, read_share)
     rollouts = measure_rollouts(store, prompts)
-    first, last = store.rows("SELECT min(started_at), max(started_at) FROM scope_calls")[0]
+    first, last = store.rows(
+        "SELECT min(started_at), max(started_at) FROM scope_calls "
+        "WHERE started_at >= TIMESTAMP '1971-01-01'"  # serving traces count from their own zero
+    )[0]
     return Report(
         sources=measure_sources(store),
         totals=totals,
@@ -98,14 +101,16 @@ def _prefix_tree(store: Store, prompts: Prompts, *, top: int, min_calls: int) ->
     sized = prompts.size >= 0
     flat = int(prompts.size[sized].sum())
     tree = flat - int(prompt_reuse(prompts).tokens.sum())
-    forks = fork_nodes(prompts)
-    refined = {int(prompts.tree.parent[nodes[0]]) for nodes, _ in
-               prompts.siblings.runs(prompts.seen != NEVER)}
+    forks = find_forks(prompts)
+    refined = {
+        int(prompts.tree.parent[nodes[0]])
+        for nodes, _ in prompts.siblings.runs(prompts.seen != NEVER)
+    }
     return PrefixTree(
         flat_tokens=flat,
         tree_tokens=tree,
         overlap_ratio=1 - tree / flat if flat else None,
-        fork_points=len(forks),
+        fork_points=forks.count,
         top_forks=top_forks(store, prompts, forks, top=top, min_calls=min_calls),
-        unrefined_forks=sum(fork not in refined for fork in forks.tolist()),
+        unrefined_forks=sum(node not in refined for node in forks.node.tolist()),
     )

@@ -22,7 +22,7 @@ CREATE TABLE sources (
 CREATE TABLE segments (
     segment       UUID NOT NULL,    -- hash of kind, role and canonical content
     kind          VARCHAR NOT NULL, -- tools, system, text, thinking, tool_call, tool_result, media,
-                                    -- tokens, block, unlogged
+                                    -- rendered, tokens, block, unlogged
     role          VARCHAR NOT NULL,
     n_bytes       BIGINT NOT NULL,  -- of canonical content, UTF-8
     n_tokens      BIGINT,           -- NULL: not needed (billed usage gives the size) or not countable
@@ -106,10 +106,11 @@ CREATE TABLE issues (
     reason        VARCHAR NOT NULL
 );
 
--- Rates in USD per million tokens, one row per model, period, time of day and size tier.
+-- Rates in USD per million tokens, one row per model, period, time of day and size tier; see
+-- forkpoint.analysis.pricing.Rate.
 CREATE TABLE prices (
     provider           VARCHAR,
-    model              VARCHAR NOT NULL, -- as the calls name it
+    model              VARCHAR,          -- as the calls name it
     valid_from         TIMESTAMP,
     valid_until        TIMESTAMP,
     day_from           INTEGER,          -- seconds of the UTC day, half-open
@@ -120,6 +121,7 @@ CREATE TABLE prices (
     cache_write_usd    DOUBLE,
     cache_write_1h_usd DOUBLE,
     output_usd         DOUBLE,
+    request_usd        DOUBLE,           -- per request, in USD
     priced_model       VARCHAR,          -- as the price book names it
     source             VARCHAR
 );

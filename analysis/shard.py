@@ -109,11 +109,11 @@ class ShardTree:
                 self._count_later(text, len(content))
         return self._node(parent, segment)
 
-    def extend_text(self, parent: int, kind: Kind, role: str, text: str) -> int:
+    def extend_text(self, parent: int, role: str, text: str) -> int:
         start, end = 0, len(text)
         while True:
             cut = _next_cut(text, start)
-            parent = self.extend(parent, kind, role, text[start:cut])
+            parent = self.extend(parent, Kind.RENDERED, role, text[start:cut])
             if cut == end:
                 return parent
             start = cut
@@ -211,7 +211,7 @@ class ShardTree:
             self.finish()
 
 
-_UNCOUNTABLE = frozenset({Kind.UNLOGGED, Kind.MEDIA})
+_UNCOUNTABLE = frozenset({Kind.UNLOGGED, Kind.TOOLS, Kind.MEDIA})
 
 
 def _next_cut(text: str, start: int) -> int:

@@ -38,8 +38,9 @@ _SUMS = """
     coalesce(sum(cost_usd), 0.0) AS cost_usd,
     count(cost_usd) AS priced_calls,
     count(*) - count(cost_usd) AS unpriced_calls,
-    coalesce(list_sort(list(DISTINCT model) FILTER (WHERE input_rate_usd IS NULL AND model IS NOT NULL)), [])
-        AS unpriced_models,
+    coalesce(list_sort(list(DISTINCT model) FILTER (
+        WHERE cost_usd IS NULL AND model IS NOT NULL
+          AND input_tokens IS NOT NULL AND output_tokens IS NOT NULL)), []) AS unpriced_models,
     count(*) FILTER (WHERE input_tokens IS NULL AND output_tokens IS NULL) AS calls_without_usage,
     sum(cache_read_tokens) / nullif(sum(input_tokens) FILTER (WHERE cache_read_tokens IS NOT NULL), 0)
         AS hit_rate,

@@ -66,19 +66,22 @@ def sentence(report: Report) -> str:
         parts.append(f"caching {'saved' if saved >= 0 else 'lost'} {dollars(abs(saved))}")
     if cache.ideal_hit_rate is not None:
         worth = "" if cache.missed_usd is None else f" ({dollars(cache.missed_usd)})"
-        parts.append(f"{tokens(cache.missed_tokens)} tokens{worth} were paid for again")
+        sure = (
+            "were paid for again" if cache.hit_rate is not None else "may have been paid for again"
+        )
+        parts.append(f"{tokens(cache.missed_tokens)} tokens{worth} {sure}")
     return "; ".join(parts) + "."
 
 
 def what_was_read(report: Report) -> list[str]:
     """Traces, calls, files and the time they span."""
-    provenance = report.provenance
-    return [
+    facts = report.provenance
+    found = [
         count(report.totals.traces, "trace"),
         count(report.totals.calls, "call"),
         count(report.sources.files, "file"),
-        period(provenance.first_call, provenance.last_call),
     ]
+    return [*found, period(facts.first_call, facts.last_call)] if report.totals.calls else found
 
 
 def period(first: datetime | None, last: datetime | None) -> str:
@@ -113,6 +116,11 @@ def paid_usd(totals: Totals) -> float | None:
     return totals.cost_usd if totals.priced_calls or not totals.calls else None
 
 
+def has_usage(totals: Totals) -> bool:
+    """Whether any call states its token counts; without, their sums are unknown, not 0."""
+    return totals.calls > totals.calls_without_usage
+
+
 def saved_usd(report: Report) -> float | None:
     """What cache reads saved, less what cache writes cost extra: the ledger's row on caching."""
     for row in report.savings.ledger:
@@ -127,6 +135,8 @@ def amounts(report: Report) -> tuple[Amount, Amount, Amount]:
 
 
 def _paid(totals: Totals) -> Amount:
+    if not has_usage(totals):
+        return Amount("Paid", "–", "– tokens", ("token counts are not in these logs",))
     details = [f"input {tokens(totals.input_tokens)}", f"output {tokens(totals.output_tokens)}"]
     if totals.unpriced_calls:
         details.append(f"{count(totals.unpriced_calls, 'call')} not priced")
@@ -141,7 +151,9 @@ def _saved(report: Report) -> Amount:
     details = [f"hit rate {percent(cache.hit_rate)} of input (provider-reported)"]
     if usd is not None and usd < 0:
         details.append("negative: cache writes cost more than reads saved")
-    return Amount("Saved by cache", dollars(usd), f"{tokens(cache.read_tokens)} tokens", tuple(details))
+    return Amount(
+        "Saved by cache", dollars(usd), f"{tokens(cache.read_tokens)} tokens", tuple(details)
+    )
 
 
 def _left(report: Report) -> Amount:
@@ -151,8 +163,18 @@ def _left(report: Report) -> Amount:
     details = [f"ideal {percent(cache.ideal_hit_rate)} of input ({evidence(cache.evidence)})"]
     if cache.policy_hit_rate is not None:
         details.append(f"policy {percent(cache.policy_hit_rate)}")
-    return Amount(
-        "Left", dollars(cache.missed_usd), f"{tokens(cache.missed_tokens)} tokens", tuple(details)
+    left = f"{tokens(cache.missed_tokens)} tokens"
+    if cache.hit_rate is None:
+        left = f"≤ {left}"
+        details.append("less what was read from cache, which is not logged")
+    return Amount("Left", dollars(cache.missed_usd), left, tuple(details))
+
+
+def worst_title(report: Report) -> str:
+    """The heading of the worst calls: where reads are not logged, a repeat may have been cached."""
+    known = report.cache.hit_rate is not None
+    return (
+        "Paid again: worst calls" if known else "Sent again: worst calls (cache reads not logged)"
     )
 
 
@@ -167,7 +189,8 @@ def _why_no_ideal(report: Report) -> str:
 def evidence(calls_by_evidence: dict[str, int]) -> str:
     """What computed figures rest on, most calls first."""
     ranked = sorted(
-        ((n, name) for name, n in calls_by_evidence.items() if n), key=lambda each: (-each[0], each[1])
+        ((n, name) for name, n in calls_by_evidence.items() if n),
+        key=lambda each: (-each[0], each[1]),
     )
     if not ranked:
         return "computed"
@@ -219,7 +242,9 @@ def notes(report: Report) -> list[str]:
     if cache.ideal_hit_rate is not None and cache.unsized_calls:
         found.append(f"{count(cache.unsized_calls, 'call')} of unknown size left out of the ideal")
     if report.prefix_tree.unrefined_forks:
-        found.append(f"{count(report.prefix_tree.unrefined_forks, 'fork')} exact to the message only (≥)")
+        found.append(
+            f"{count(report.prefix_tree.unrefined_forks, 'fork')} exact to the message only (≥)"
+        )
     if sources.deleted_files:
         found.append(f"{count(sources.deleted_files, 'file')} gone since read, not counted")
     if sources.unknown_files:
@@ -255,7 +280,11 @@ def parts_at(fork: Fork) -> str:
 
 def trunk(fork: Fork) -> str:
     """Tokens that all branches share; ``≥`` where they are exact to the message only."""
-    return tokens(fork.trunk_tokens) if fork.head_tokens is not None else f"≥ {tokens(fork.trunk_tokens)}"
+    return (
+        tokens(fork.trunk_tokens)
+        if fork.head_tokens is not None
+        else f"≥ {tokens(fork.trunk_tokens)}"
+    )
 
 
 def sections(report: Report) -> list[Section]:
@@ -287,9 +316,9 @@ def _by_section(report: Report) -> Section:
             (
                 row.key,
                 f"{row.totals.calls:,}",
-                f"{row.totals.input_tokens:,}",
+                f"{row.totals.input_tokens:,}" if has_usage(row.totals) else "–",
                 percent(row.hit_rate),
-                f"{row.totals.output_tokens:,}",
+                f"{row.totals.output_tokens:,}" if has_usage(row.totals) else "–",
                 dollars(paid_usd(row.totals)),
             )
             for row in ordered_groups(report)
@@ -313,19 +342,21 @@ def _totals_section(totals: Totals) -> Section:
         "Tokens",
         "As billed, each call once, however often it is logged.",
         ("tokens", "number"),
-        tuple((name, f"{n:,}") for name, n in rows) if totals.calls else (),
+        tuple((name, f"{n:,}") for name, n in rows) if has_usage(totals) else (),
         _numbers(1, 1),
     )
 
 
 def _waterfall_section(report: Report) -> Section:
+    cache = report.cache
+    note = "Realized is what the providers report; other steps are"
+    if cache.hit_rate is None:
+        note = "Cache reads are not in these logs, so realized stands at 0; other steps are"
     return Section(
         "From all input to what the cache served",
-        f"Read is what the providers report; the other steps are {evidence(report.cache.evidence)}.",
+        f"{note} {evidence(cache.evidence)}.",
         ("step", "tokens", "worth"),
-        tuple(
-            (step.step, f"{step.tokens:,}", dollars(step.usd)) for step in report.cache.waterfall
-        ),
+        tuple((step.step, f"{step.tokens:,}", dollars(step.usd)) for step in cache.waterfall),
         _numbers(1, 2),
     )
 
@@ -345,8 +376,9 @@ def _causes_section(report: Report) -> Section:
 
 def _worst_section(report: Report) -> Section:
     return Section(
-        "Paid again: worst calls",
-        "Tokens that an earlier call had already sent, and this call paid for in full.",
+        worst_title(report),
+        "Tokens that an earlier call had already sent and that this call did not read from cache, "
+        "as far as the log shows.",
         ("cost", "tokens", "idle before", "model", "provider's reason", "time", "where"),
         tuple(
             (
@@ -444,18 +476,40 @@ def _formats_section(report: Report) -> Section:
 
 
 HOW_TO_READ = (
-    ("Paid", "what the calls cost at the prices of their day; a call without a known price is "
-             "counted as not priced, never as free."),
-    ("Hit rate", "cache-read tokens over input tokens, all calls with token counts together."),
-    ("Ideal", "the share of input that a cache which never forgets would have served: each prompt "
-              "against all earlier prompts and completions of the same log."),
-    ("Left", "ideal less what was really read, call by call: tokens paid for in full though they "
-             "had been sent before."),
-    ("Fork point", "a place where prompts that began alike go different ways. The tokens before it "
-                   "are shared; sharing saves them once for each branch but one."),
-    ("Overlap", "1 less distinct tokens over all tokens, with prompts laid over each other from "
-                "their beginning."),
-)  # fmt: skip
+    (
+        "Paid",
+        (
+            "What the calls cost at the prices of their day. A call without a known price is counted "
+            "as not priced, never as free."
+        ),
+    ),
+    ("Hit rate", "Cache-read tokens over input tokens, all calls with token counts together."),
+    (
+        "Ideal",
+        (
+            "The share of input that a cache which never forgets would have served, each prompt "
+            "against all earlier prompts and completions."
+        ),
+    ),
+    (
+        "Left",
+        (
+            "Ideal less what was really read, call by call: tokens paid for in full though they had "
+            "been sent before."
+        ),
+    ),
+    (
+        "Fork point",
+        (
+            "A place where prompts that began alike go different ways. The tokens before it are "
+            "shared; sharing saves them once for each branch but one."
+        ),
+    ),
+    (
+        "Overlap",
+        "1 less distinct tokens over all tokens, prompts laid over each other from the start.",
+    ),
+)
 """The words of the report, each with its meaning."""
 
 

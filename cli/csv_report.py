@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any, TextIO
 
 from forkpoint.analysis.results import GroupRow, Report, Totals
-from forkpoint.cli.answer import ordered_groups, paid_usd
+from forkpoint.cli.answer import has_usage, ordered_groups, paid_usd
 from forkpoint.cli.json_report import exact
 from forkpoint.cli.text import csv_text
 
@@ -32,13 +32,16 @@ class CsvReporter:
 
 def _cells(row: GroupRow) -> list[Any]:
     totals = [_total(row.totals, name) for name in _TOTAL_FIELDS]
-    return [row.key, *totals, row.hit_rate, row.cache_read_share]
+    return [row.key, *totals, exact(row.hit_rate), exact(row.cache_read_share)]
 
 
 def _total(totals: Totals, name: str) -> Any:
     if name == "unpriced_models":
         return "; ".join(sorted(totals.unpriced_models))
-    return exact(paid_usd(totals), name) if name == "cost_usd" else getattr(totals, name)
+    if name == "cost_usd":
+        return exact(paid_usd(totals), name)
+    unknown = name.endswith("_tokens") and not has_usage(totals)
+    return None if unknown else getattr(totals, name)
 
 
 def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]], out: TextIO) -> None:
@@ -50,7 +53,6 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]], out: TextIO)
 
 
 def _cell(value: Any) -> Any:
-    value = exact(value)
     if value is None or isinstance(value, bool | int | float):
         return value
     return csv_text(str(value))

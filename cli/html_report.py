@@ -73,8 +73,7 @@ class HtmlReporter:
             f'<p class="soft">{html_text(" · ".join(what_was_read(report)))}</p>\n'
             f"{_tiles(amounts(report))}{_list(notes(report))}"
         )
-        for section in sections(report):
-            out.write(_section(section))
+        out.writelines(_section(section) for section in sections(report))
         out.write(f"{_how_to_read()}</main>\n{_footer(report)}</body>\n</html>\n")
 
 
@@ -115,7 +114,8 @@ def _section(section: Section) -> str:
 
 def _how_to_read() -> str:
     words = "".join(
-        f"<dt>{html_text(word)}</dt><dd>{html_text(meaning)}</dd>\n" for word, meaning in HOW_TO_READ
+        f"<dt>{html_text(word)}</dt><dd>{html_text(meaning)}</dd>\n"
+        for word, meaning in HOW_TO_READ
     )
     return f"<section>\n<h2>How to read this</h2>\n<dl>\n{words}</dl>\n</section>\n"
 

@@ -25,12 +25,12 @@ class JsonReporter:
 
     def render(self, report: Report, out: TextIO) -> None:
         """Write the whole report."""
-        write_json(_document(report), out)
+        write_json(exact(_document(report)), out)
 
 
 def write_json(value: Any, out: TextIO) -> None:
     """Write one JSON document, ASCII only: no log can put a control character into a terminal."""
-    json.dump(exact(value), out, indent=2, ensure_ascii=True, allow_nan=False)
+    json.dump(value, out, indent=2, ensure_ascii=True, allow_nan=False)
     out.write("\n")
 
 
@@ -79,9 +79,7 @@ def _sources(report: Report) -> dict[str, Any]:
         "issues": sources.issues,
         "unknown_files": sources.unknown_files,
         "deleted_files": sources.deleted_files,
-        "by_format": {
-            name: asdict(each) for name, each in sorted(sources.by_format.items())
-        },
+        "by_format": {name: asdict(each) for name, each in sorted(sources.by_format.items())},
     }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 from rich.cells import cell_len
@@ -23,8 +24,7 @@ _MIN_FLEXIBLE = 8
 
 def output_width(out: TextIO) -> int:
     """Columns to lay out for: the terminal's, or COLUMNS, within what stays readable."""
-    is_terminal = out.isatty() if hasattr(out, "isatty") else False
-    if not is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+    if not out.isatty() and not os.environ.get("COLUMNS", "").isdigit():
         return DEFAULT_WIDTH
     return min(max(shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns, _MIN_WIDTH), _MAX_WIDTH)
 
@@ -70,7 +70,8 @@ def flow(parts: Iterable[str], width: int, *, first: str = "", indent: int = 0) 
             lines[-1] += joined
             fresh = False
             continue
-        if not fresh:
+        fits_below = indent + cell_len(part) <= width
+        if not fresh or (fits_below and cell_len(lines[-1]) > width // 2):
             lines.append(" " * indent)
         _add_words(lines, part, width, indent)
         fresh = False
@@ -113,7 +114,11 @@ def grid(
     lines = []
     for row in rows:
         cells = [
-            pad(fit(cell, widths[n], keep_end=keep_end and n == flexible), widths[n], right=n in right)
+            pad(
+                fit(cell, widths[n], keep_end=keep_end and n == flexible),
+                widths[n],
+                right=n in right,
+            )
             for n, cell in enumerate(row)
         ]
         lines.append(fit((indent + _GAP.join(cells)).rstrip(), width))
@@ -122,12 +127,22 @@ def grid(
 
 def shown_path(path: str, line: int | None = None) -> str:
     """A path as a person would type it: from the current folder, or from home, if it is below."""
-    for folder, prefix in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
+    for folder, prefix in _folders():
         if folder != "/" and path.startswith(f"{folder}/"):
             path = prefix + path[len(folder) + 1 :]
             break
     shown = plain(path)
     return shown if line is None else f"{shown}:{line}"
+
+
+def _folders() -> list[tuple[str, str]]:
+    """Folders that need not be written out, with what stands for each."""
+    found = []
+    for where, prefix in ((Path.cwd, ""), (Path.home, "~/")):
+        # The current folder may be deleted, and a user without a home is possible.
+        with suppress(OSError, RuntimeError):
+            found.append((str(where()), prefix))
+    return found
 
 
 def print_lines(lines: Iterable[str | Text], out: TextIO) -> None:
@@ -145,8 +160,3 @@ def bold(line: str) -> Text:
 def dim(line: str) -> Text:
     """A line that says what to do next."""
     return Text(line, style="dim")
-
-
-def is_terminal(stream: TextIO | None = None) -> bool:
-    """Whether someone is looking at the stream (stdout unless another is named)."""
-    return (stream or sys.stdout).isatty()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from forkpoint.parsers.base import Parser
 
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))(.*)", re.S)
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class AgentLogs:
     @property
     def found(self) -> tuple[Path, ...]:
         """The folders that exist."""
-        return tuple(path for path in self.looked_in if os.path.exists(path))
+        # Path.exists raises where a folder above may not be entered.
+        return tuple(path for path in self.looked_in if os.path.exists(path))  # noqa: PTH110
 
 
 def default_logs(
@@ -59,7 +60,7 @@ def _agent_logs(
         variables.append(variable)
         for folder in environment.get(variable, "").split(","):
             if folder.strip():
-                moved.append(Path(os.path.abspath(_under_home(folder.strip(), home) / rest)))
+                moved.append(_under_home(folder.strip(), home) / rest)
     looked_in = dict.fromkeys(moved or usual)
     return AgentLogs(agent, tuple(looked_in), tuple(dict.fromkeys(variables)))
 

@@ -30,7 +30,10 @@ class MarkdownReporter:
             markdown_text(" · ".join(what_was_read(report))),
             _table(
                 ("", "cost", "tokens", "meaning"),
-                [(each.label, each.usd, each.tokens, "; ".join(each.details)) for each in amounts(report)],
+                [
+                    (each.label, each.usd, each.tokens, "; ".join(each.details))
+                    for each in amounts(report)
+                ],
                 frozenset({1, 2}),
             ),
         ]

@@ -6,12 +6,14 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from forkpoint.analysis.results import Fork, PrefixTree, Report, WorstCall
 from forkpoint.cli.answer import (
     Amount,
     amounts,
+    has_usage,
     lost_to,
     notes,
     ordered_groups,
@@ -20,6 +22,7 @@ from forkpoint.cli.answer import (
     rollouts,
     trunk,
     what_was_read,
+    worst_title,
 )
 from forkpoint.cli.layout import (
     bold,
@@ -35,13 +38,15 @@ from forkpoint.cli.layout import (
 from forkpoint.cli.numbers import count, dollars, duration, percent, tokens
 from forkpoint.cli.text import plain
 
-_LABEL_WIDTH = 15
+_LABEL_WIDTH = 16
 _ROWS = 3
 """Worst calls and fork points on the first screen."""
 _GROUP_ROWS = 20
 _MODEL_WIDTH = 24
 _NARROW = 80
 _MIN_PATH_WIDTH = 24
+_PATHS = "PATH…"
+"""In a command: the paths that were read."""
 
 Line = str | Text
 
@@ -87,10 +92,17 @@ class _Screen:
 
     def _read(self) -> list[Line]:
         lines: list[Line] = []
-        lines += flow([plain(part) for part in what_was_read(self.report)], self.width)
+        if not self.report.totals.calls:
+            paths = [shown_path(path) for path in self.report.provenance.paths]
+            lines += flow(paths, self.width, first="No model calls found in ", indent=2)
+        lines += flow(what_was_read(self.report), self.width)
         issues = self.report.sources.issues
         if issues:
-            see = "--strict shows the first" if self._in_memory else self._command("sql", '"from issues"')
+            see = (
+                "--strict shows the first"
+                if self._in_memory
+                else self._command("sql", '"from issues"', room=self.width)
+            )
             lines += flow([f"{count(issues, 'record')} unreadable ({see})"], self.width)
         return lines
 
@@ -103,7 +115,9 @@ class _Screen:
         lost = lost_to(self.report, _ROWS)
         if lost:
             label = pad("Lost to", _LABEL_WIDTH)
-            lines += flow([plain(each) for each in lost], self.width, first=label, indent=_LABEL_WIDTH)
+            lines += flow(
+                [plain(each) for each in lost], self.width, first=label, indent=_LABEL_WIDTH
+            )
         return lines
 
     def _amount(self, amount: Amount, widths: tuple[int, int]) -> list[Line]:
@@ -127,9 +141,9 @@ class _Screen:
             [
                 plain(row.key, 200),
                 f"{row.totals.calls:,}",
-                tokens(row.totals.input_tokens),
+                tokens(row.totals.input_tokens if has_usage(row.totals) else None),
                 percent(row.hit_rate),
-                tokens(row.totals.output_tokens),
+                tokens(row.totals.output_tokens if has_usage(row.totals) else None),
                 dollars(paid_usd(row.totals)),
             ]
             for row in shown
@@ -153,7 +167,7 @@ class _Screen:
         if not calls:
             return []
         return [
-            bold("Paid again: worst calls"),
+            *map(bold, flow([worst_title(self.report)], self.width)),
             *worst_call_lines(calls, self.width),
         ]
 
@@ -163,7 +177,7 @@ class _Screen:
             return []
         title = pad("Fork points", _LABEL_WIDTH)
         first, *more = flow(
-            [*tree_facts(tree), self._command("prefixes", self._paths())],
+            [*tree_facts(tree), self._command("prefixes", _PATHS, room=self.width - _LABEL_WIDTH)],
             self.width,
             first=title,
             indent=_LABEL_WIDTH,
@@ -173,47 +187,53 @@ class _Screen:
         return [head, *more, *fork_lines(tree.top_forks[:_ROWS], self.width, branches=2)]
 
     def _rollouts(self) -> list[Line]:
+        parts = rollouts(self.report)
         first = pad("Rollouts", _LABEL_WIDTH)
-        return [*flow(rollouts(self.report), self.width, first=first, indent=_LABEL_WIDTH)] * bool(
-            self.report.rollouts.groups
-        )
+        return [*flow(parts, self.width, first=first, indent=_LABEL_WIDTH)] if parts else []
 
     def _notes(self) -> list[Line]:
         shown = [plain(note, 300) for note in notes(self.report)]
         return [*flow(shown, self.width, first="Note: ", indent=6)] if shown else []
 
     def _next(self) -> list[Line]:
+        words: tuple[str, ...]
         if not self.report.totals.calls:
-            advice = f"{self._command('formats', 'FILE')} says what a file is"
+            words, purpose = ("formats", "FILE"), "says what a file is"
         elif self.report.by:
-            advice = f"{self._command('report', self._paths())} for worst calls and fork points"
+            words, purpose = ("report", _PATHS), "for worst calls and fork points"
         else:
-            advice = f"{self._command('report', self._paths(), '--by session')} for what each run cost"
-        return [dim(line) for line in flow([advice], self.width, first="Next: ", indent=6)]
+            words, purpose = ("report", _PATHS, "--by session"), "for what each run cost"
+        command = self._command(*words, room=self.width - len("Next: "))
+        line = f"Next: {command}  {purpose}"
+        # A command is only of use whole: the purpose goes first where there is no room for both.
+        return [dim(line if cell_len(line) <= self.width else fit(f"Next: {command}", self.width))]
 
     @property
     def _in_memory(self) -> bool:
         return self.store == ":memory:"
 
-    def _command(self, *words: str) -> str:
-        """A command the reader can run: on the store that was used, if it was named."""
-        option = [] if self.store is None else ["--store", _quoted(self.store)]
-        return " ".join(word for word in ("forkpoint", *words, *option) if word)
+    def _command(self, *words: str, room: int) -> str:
+        """A command the reader can run: on the store that was used, if it was named.
 
-    def _paths(self) -> str:
-        """The paths that were read, or ``PATH`` where they do not fit into a line."""
+        Paths that do not fit into `room` cells are left to the reader.
+        """
         paths = self.report.provenance.paths
-        quoted = " ".join(_quoted(shown_path(path)) for path in paths)
-        return quoted if len(quoted) <= self.width // 3 else "PATH"
+        known = " ".join(_quoted(shown_path(path)) for path in paths)
+        option = [] if self.store is None else ["--store", _quoted(self.store)]
+        for shown in (known, "PATH"):
+            named = (shown if word == _PATHS else word for word in words)
+            command = " ".join(["forkpoint", *named, *option])
+            if cell_len(command) <= room:
+                break
+        return command
 
 
 def _quoted(word: str) -> str:
-    # What plain() had to change cannot be typed back.
-    return shlex.quote(word) if word == plain(word) and not word.startswith("~/") else _tilde(word)
-
-
-def _tilde(word: str) -> str:
-    return f"~/{shlex.quote(word[2:])}" if word.startswith("~/") and word == plain(word) else "PATH"
+    """A path as a shell takes it; ``PATH`` for one that cannot be typed."""
+    if word != plain(word):
+        return "PATH"
+    # A quoted tilde would not lead home.
+    return f"~/{shlex.quote(word[2:])}" if word.startswith("~/") else shlex.quote(word)
 
 
 def separated(parts: Iterable[Sequence[Line]]) -> list[Line]:
@@ -241,8 +261,15 @@ def worst_call_lines(calls: Sequence[WorstCall], width: int) -> list[Line]:
     ]
     if width < _NARROW:
         rows = [row[:3] + row[4:] for row in rows]
+    rows = _without_empty_columns(rows)
     where = len(rows[0]) - 1
-    return [*grid(rows, width, numbers=range(3), flexible=where, keep_end=True, indent="  ")]
+    numbers = [n for n, name in enumerate(rows[0]) if name not in ("model", "where")]
+    return [*grid(rows, width, numbers=numbers, flexible=where, keep_end=True, indent="  ")]
+
+
+def _without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
+    columns = [column for column in zip(*rows, strict=True) if set(column[1:]) != {"–"}]
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def tree_facts(tree: PrefixTree) -> list[str]:
@@ -277,15 +304,14 @@ def fork_lines(forks: Sequence[Fork], width: int, *, branches: int) -> list[Line
 
 
 def branch_lines(fork: Fork, width: int, at_most: int) -> list[Line]:
-    """Where a fork's first branches begin: on one line if they are few."""
+    """Where a fork's first branches begin: on one line if they are two."""
     indent = " " * 6
+    room = width - len(indent)
     shown = fork.branches[:at_most]
-    if at_most == 2 and len(shown) == 2:
-        room = (width - len(indent) - 3) // 2
-        if room >= _MIN_PATH_WIDTH:
-            places = (fit(shown_path(each.path, each.line), room, keep_end=True) for each in shown)
-            return [f"{indent}{' | '.join(places)}"]
-    return [
-        indent + fit(shown_path(each.path, each.line), width - len(indent), keep_end=True)
-        for each in shown
-    ]
+    if at_most == 2 and len({each.path for each in shown}) == 1:
+        lines = " and ".join(f":{each.line}" for each in shown)
+        return [indent + fit(f"{shown_path(shown[0].path)} {lines}", room, keep_end=True)]
+    if at_most == 2 and len(shown) == 2 and (half := (room - 3) // 2) >= _MIN_PATH_WIDTH:
+        places = (fit(shown_path(each.path, each.line), half, keep_end=True) for each in shown)
+        return [indent + " | ".join(places)]
+    return [indent + fit(shown_path(each.path, each.line), room, keep_end=True) for each in shown]

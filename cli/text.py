@@ -14,7 +14,9 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Categories that no one can read: controls (escapes, line ends), bidirectional and zero-width
 marks, halves of surrogate pairs, private and unassigned code points, line separators."""
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-_MARKDOWN_SPECIAL = re.compile(r"[&<>|`*\[\]\\@~#!$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.I)
+_MARKDOWN_SPECIAL = re.compile(
+    r"[&<>|`*\[\]\\@~#!$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE
+)
 
 
 def plain(text: str, limit: int | None = None) -> str:

@@ -28,7 +28,7 @@ class Tree(Protocol):
         """Append one segment of text. The text is hashed as UTF-8 and not kept."""
         ...
 
-    def extend_text(self, parent: int, kind: Kind, role: str, text: str) -> int:
+    def extend_text(self, parent: int, role: str, text: str) -> int:
         """Append a long rendered text, cut where any text with the same beginning is cut too.
 
         Two prompts that share a beginning then share nodes, though neither log has messages.

@@ -29,8 +29,8 @@ from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, 
 
 _MESSAGE_TYPES = frozenset({"user", "assistant"})
 _LINE_TYPES = _MESSAGE_TYPES | {"progress"}
-_REMEMBERED_LINES = 512
-_REMEMBERED_CALLS = 32
+_REMEMBERED_LINES = 64
+_REMEMBERED_CALLS = 16
 
 
 class _CacheCreation(msgspec.Struct):
@@ -396,7 +396,7 @@ class _Session:
         hash_of = self.tree.hash_of
         remembered = list(self.places.items())[-_REMEMBERED_LINES:]
         chains: dict[int, int] = {}
-        saved = []
+        saved: list[_SavedChain] = []
         lines = []
         for uuid, place in remembered:
             if id(place.chain) not in chains:

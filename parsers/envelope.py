@@ -472,10 +472,10 @@ def _stated_duration(around: Sequence[Fields]) -> float | None:
     seconds) milliseconds.
     """
     for fields in around:
-        for names, scale in ((SECONDS_KEYS, 1.0), (MILLISECONDS_KEYS, 1e-3)):
+        for names, divisor in ((SECONDS_KEYS, 1), (MILLISECONDS_KEYS, 1000)):
             value = _number(present(fields, *names))
             if value is not None:
-                return value * scale
+                return value / divisor
         value = _number(present(fields, *UNITLESS_KEYS))
         if value is not None and not 60 <= value < 600:
             return value if value < 60 else value / 1000
@@ -826,7 +826,7 @@ class ApiLog(ABC):
     def _refuse_others(self, envelope: Envelope) -> None:
         api = api_of_response(envelope.response)
         if api is not None and api[0] != self.name:
-            raise ValueError(f"{api[1]} in a log of the format {self.name}")
+            raise ValueError(f"a record of another API: {api[1]}")
 
     def _answer(self, envelope: Envelope) -> list[Segment] | None:
         if envelope.answer is not None:
@@ -926,14 +926,16 @@ OTHER_FORMATS = frozenset((
 ))
 """Fields of other log formats whose rows also have messages or inputs."""
 
-CHAT_PARAMETERS = frozenset((
+REQUEST_PARAMETERS = frozenset((
     "model", "messages", "tools", "functions", "tool_choice", "function_call", "temperature",
     "top_p", "n", "stream", "stream_options", "stop", "max_tokens", "max_completion_tokens",
     "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "user",
     "seed", "response_format", "parallel_tool_calls", "reasoning_effort", "store", "metadata",
     "service_tier", "prompt_cache_key", "system", "stop_sequences", "top_k", "thinking",
+    "anthropic_version", "anthropic_beta",
     "request", "response", "request_body", "response_body", "body", "params",
 ))
+"""What a row of bare messages without a model may also hold and still be a request."""
 
 _ANTHROPIC_BLOCKS = frozenset(("tool_use", "tool_result", "thinking", "redacted_thinking"))
 _OPENAI_ROLES = frozenset(("developer", "tool", "function"))
@@ -1049,7 +1051,7 @@ def _is_call(envelope: Envelope, messages: list[dict[str, Any]]) -> bool:
         return True
     if present(record, "model", "model_name") is not None:
         return True
-    known = record.keys() <= (CHAT_PARAMETERS | METADATA_KEYS)
+    known = record.keys() <= (REQUEST_PARAMETERS | METADATA_KEYS)
     return known and messages[-1].get("role") != "assistant"
 
 
@@ -1101,7 +1103,10 @@ def _api_of_input(envelope: Envelope, request: dict[str, Any]) -> Api | None:
         return why if items and len(items) == len(found) and typed else None
     if isinstance(found, str):
         known = request.keys() <= (
-            METADATA_KEYS | CHAT_PARAMETERS | _RESPONSES_PARAMETERS | {"input", "text", "include"}
+            METADATA_KEYS
+            | REQUEST_PARAMETERS
+            | _RESPONSES_PARAMETERS
+            | {"input", "text", "include"}
         )
         return why if known or not _RESPONSES_PARAMETERS.isdisjoint(request) else None
     return None

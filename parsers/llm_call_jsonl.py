@@ -27,7 +27,7 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Reread, Tree
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
-from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace
+from forkpoint.parsers.records import Call, Issue, Record, Trace
 
 MAX_REMEMBERED = 4096
 """Records whose digests a checkpoint keeps, 8 bytes each; a longer file is read again."""
@@ -174,9 +174,9 @@ def _call(line: Line, tree: Tree, names: RecordNames) -> Call:
     digest = names.digest(line.data)
     prompt, completion = ROOT, None
     if record.input:
-        prompt = tree.extend_text(ROOT, Kind.TEXT, "prompt", record.input)
+        prompt = tree.extend_text(ROOT, "prompt", record.input)
     if record.output:
-        completion = tree.extend_text(ROOT, Kind.TEXT, "prompt", record.input + record.output)
+        completion = tree.extend_text(ROOT, "prompt", record.input + record.output)
     identity, started_at = None, None
     if record.timestamp is not None:
         identity = ("", names.numbered(digest))

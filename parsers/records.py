@@ -22,6 +22,8 @@ class Kind(StrEnum):
     UNLOGGED = "unlogged"
     """A stand-in for the part of a prompt that the log does not hold (system prompt, tools)."""
     TOOLS = "tools"
+    """A tool definition. How providers render them into the prompt is not public, so their tokens
+    are not counted."""
     SYSTEM = "system"
     TEXT = "text"
     THINKING = "thinking"
@@ -29,6 +31,9 @@ class Kind(StrEnum):
     TOOL_RESULT = "tool_result"
     MEDIA = "media"
     """Images, audio, documents: identified by their bytes; their tokens cannot be counted here."""
+    RENDERED = "rendered"
+    """A piece of a prompt that was logged as one rendered text. Like runs of token ids, pieces end
+    where we cut, not where the prompt has a boundary."""
     TOKENS = "tokens"
     """A run of logged token ids."""
     BLOCK = "block"

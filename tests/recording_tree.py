@@ -40,7 +40,8 @@ class RecordingTree:
     def extend(self, parent: int, kind: Kind, role: str, text: str) -> int:
         return self._add(parent, Seen(kind, role, text))
 
-    extend_text = extend
+    def extend_text(self, parent: int, role: str, text: str) -> int:
+        return self._add(parent, Seen(Kind.RENDERED, role, text))
 
     def extend_tokens(self, parent: int, token_ids: Iterable[int]) -> int:
         return self._add(parent, Seen(Kind.TOKENS, "", tuple(token_ids)))

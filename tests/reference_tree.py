@@ -40,6 +40,18 @@ def fork_points(prompts: list[Prompt]) -> set[tuple[str, ...]]:
     return found
 
 
+def token_fork_points(sequences: list[tuple[int, ...]]) -> set[tuple[int, ...]]:
+    """Non-empty beginnings after which two sequences of bare tokens go on with different tokens."""
+    found = set()
+    for a, b in combinations(sequences, 2):
+        k = 0
+        while k < min(len(a), len(b)) and a[k] == b[k]:
+            k += 1
+        if 0 < k < min(len(a), len(b)):
+            found.add(a[:k])
+    return found
+
+
 def reused_tokens(prompts: list[Prompt]) -> list[int]:
     """Per prompt, the longest beginning it shares with any prompt before it."""
     found = []

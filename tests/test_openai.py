@@ -279,7 +279,7 @@ def test_plain_text_equals_one_text_part_and_markers_do_not_count(tmp_path: Path
     marked_tool = {**TOOL, "cache_control": {"type": "ephemeral"}}
     marked_function = {
         "type": "function",
-        "function": {**TOOL["function"], "cache_control": {"type": "ephemeral"}},  # type: ignore[dict-item]
+        "function": {**TOOL["function"], "cache_control": {"type": "ephemeral"}},
     }
     breakpoint = {"type": "text", "text": "hello", "prompt_cache_breakpoint": {}}
     variants = [
@@ -592,7 +592,7 @@ def test_occurrences_are_remembered_for_a_bounded_window(tmp_path: Path) -> None
     repeated = {**BODY, "timestamp": 1}
     between = [{**BODY, "timestamp": 2 + n} for n in range(OCCURRENCE_WINDOW)]
     parsed = parse(tmp_path, repeated, *between[:-1], repeated, *between, repeated)
-    same = [call.identity for call in parsed.calls if call.started_at.timestamp() == 1]  # type: ignore[union-attr]
+    same = [call.identity for call in parsed.calls if call.started_at.timestamp() == 1]
     assert [identity[1][-2:] for identity in same if identity] == ["-0", "-1", "-0"]
 
 
@@ -821,7 +821,9 @@ def test_no_real_log_of_another_format_is_claimed(real_logs: Path) -> None:
 
 
 def test_the_sample_logs_read_without_issues(sample_logs: Path) -> None:
-    for path in sorted((sample_logs / "openai").glob("*.jsonl")):
+    paths = sorted((sample_logs / "openai").glob("*.jsonl"))
+    assert paths
+    for path in paths:
         head = read_head(path)
         assert OpenAI().identify(head) is not None
         assert Anthropic().identify(head) is None

@@ -1,0 +1,383 @@
+"""The ``forkpoint`` command. The only place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from forkpoint import __version__
+from forkpoint.cli import options
+from forkpoint.cli.options import By, PlainFormat, ReportFormat, RowsFormat, Tokenizer
+from forkpoint.cli.text import plain
+from forkpoint.errors import ForkpointError
+
+# What a command needs is imported when it runs, so that --help does not wait for libraries.
+if TYPE_CHECKING:
+    from forkpoint.analysis.ingest import Ingested
+    from forkpoint.analysis.scope import Filters
+    from forkpoint.analysis.store import Store
+    from forkpoint.cli.answer import Reporter
+    from forkpoint.cli.locations import AgentLogs
+
+_ERROR, _INTERRUPTED = 1, 130
+_MAX_ERROR = 2000
+
+
+class _Commands(TyperGroup):
+    """Runs a command and turns what went wrong into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ForkpointError as error:
+            _fail(f"error: {error}")
+        except KeyboardInterrupt:
+            _say("interrupted")
+            raise typer.Exit(_INTERRUPTED) from None
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            # Usage errors and exits carry their own code; Typer handles them.
+            if hasattr(error, "exit_code") or isinstance(error, typer.Abort):
+                raise
+            _fail(f"internal error: {type(error).__name__}: {error}")
+
+
+def _say(message: str) -> None:
+    print(f"forkpoint: {plain(' '.join(message.split()), _MAX_ERROR)}", file=sys.stderr)
+
+
+def _fail(message: str) -> None:
+    if os.environ.get("FORKPOINT_DEBUG") == "1":
+        traceback.print_exc()
+    _say(message)
+    raise typer.Exit(_ERROR)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line and exit.
+
+    A text that the terminal's encoding lacks is replaced, and a reader that goes away (``| head``)
+    ends the run without a word.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at exit; let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_ERROR)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"forkpoint {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def forkpoint(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Which LLM tokens were paid for more than once, what caching saved, and where traces fork.
+
+    Without a command: the report on the agent logs that this machine has.
+
+    Exit codes: 0 ok, 1 error, 2 wrong usage.
+    """
+    if ctx.invoked_subcommand is None:
+        report(store=os.environ.get(options.STORE_VARIABLE) or None)
+
+
+@app.command(short_help="What was paid, what caching saved, what was paid for again, and where.")
+def report(
+    paths: options.Paths = None,
+    by: Annotated[
+        By | None, typer.Option("--by", help="One row for each of these.", show_default=False)
+    ] = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    model: options.Model = None,
+    project: options.Project = None,
+    form: Annotated[
+        ReportFormat, typer.Option("--format", help="How to answer.")
+    ] = ReportFormat.TABLE,
+    output: options.Output = "-",
+    force: options.Force = False,
+    prices: options.Prices = None,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+    strict: options.Strict = False,
+    workers: options.Workers = None,
+    keep_text: options.KeepText = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Read what is new under the paths, then answer: what was paid, what caching saved, what was
+    paid for again, and where.
+
+    \b
+    Examples:
+      forkpoint report ~/.claude/projects
+      forkpoint report runs/ --by model --since 7d
+      forkpoint report runs/ --format html -o report.html
+    """
+    from forkpoint.analysis.report import build_report
+    from forkpoint.cli.output import check_output, write_report
+
+    filters = _filters(since, until, model, project)
+    check_output(output, force=force)
+    _check_prices(prices)
+    agents = [] if paths else _default_logs()
+    found = _existing(agents)
+    if not paths and not found and form is ReportFormat.TABLE and output == "-":
+        _print_where_it_looked(agents)
+        return
+    with _open_store(store, tokenizer) as opened:
+        # Without any logs, the answer is still of the form that was asked for.
+        where = _resolved(paths or found) or _looked_in(agents)
+        if paths or found:
+            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+        answer = build_report(opened, where, filters=filters, by=by and by.value, prices=prices)
+    write_report(answer, _reporter(form, store), output, force=force)
+
+
+@app.command(short_help="Read logs into the store, and say how it went.")
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Log files or folders.")],
+    form: Annotated[
+        PlainFormat, typer.Option("--format", help="How to answer.")
+    ] = PlainFormat.TABLE,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+    strict: options.Strict = False,
+    workers: options.Workers = None,
+    keep_text: options.KeepText = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Read what is new under the paths into the store; print files, calls, issues and MB/s.
+
+    \b
+    Example:
+      forkpoint ingest runs/ --workers 8
+    """
+    from forkpoint.cli.tables import write_ingested
+
+    with _open_store(store, tokenizer) as opened:
+        done = _ingest(opened, _resolved(paths), tokenizer, keep_text, workers, strict, quiet)
+    write_ingested(done, form, sys.stdout)
+
+
+@app.command(short_help="The biggest trunks that prompts share, and where they fork.")
+def prefixes(
+    paths: options.Paths = None,
+    min_calls: Annotated[
+        int, typer.Option("--min-calls", min=2, help="Leave out forks with fewer calls below them.")
+    ] = 2,
+    top: Annotated[
+        int, typer.Option("--top", min=1, max=10_000, help="How many forks to show.")
+    ] = 10,
+    since: options.Since = None,
+    until: options.Until = None,
+    model: options.Model = None,
+    project: options.Project = None,
+    form: Annotated[
+        PlainFormat, typer.Option("--format", help="How to answer.")
+    ] = PlainFormat.TABLE,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+    strict: options.Strict = False,
+    workers: options.Workers = None,
+    keep_text: options.KeepText = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Read what is new under the paths, then show the biggest trunks (beginnings that prompts
+    share) and their fork points, with the file and line where each branch begins.
+
+    \b
+    Example:
+      forkpoint prefixes runs/ --min-calls 8 --top 20
+    """
+    from forkpoint.analysis.report import build_prefixes
+    from forkpoint.cli.tables import write_prefixes
+
+    filters = _filters(since, until, model, project)
+    agents = [] if paths else _default_logs()
+    found = _existing(agents)
+    if not paths and not found and form is PlainFormat.TABLE:
+        _print_where_it_looked(agents)
+        return
+    with _open_store(store, tokenizer) as opened:
+        where = _resolved(paths or found) or _looked_in(agents)
+        if paths or found:
+            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+        tree = build_prefixes(opened, where, filters=filters, min_calls=min_calls, top=top)
+    write_prefixes(tree, form, sys.stdout)
+
+
+@app.command(short_help="The log formats, or which one a file is of.")
+def formats(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A log file.", show_default=False)
+    ] = None,
+    form: Annotated[
+        PlainFormat, typer.Option("--format", help="How to answer.")
+    ] = PlainFormat.TABLE,
+) -> None:
+    """List the log formats with the versions they were checked against. With a file: say which
+    format it is of, and why; exit code 1 if it is of none.
+
+    \b
+    Examples:
+      forkpoint formats
+      forkpoint formats runs/trace.jsonl
+    """
+    from forkpoint.cli.tables import write_format_of, write_formats
+    from forkpoint.parsers.registry import parsers
+
+    if file is None:
+        write_formats(parsers(), form, sys.stdout)
+    elif not write_format_of(file, form, sys.stdout):
+        raise typer.Exit(_ERROR)
+
+
+@app.command(short_help="Query the store, read-only.")
+def sql(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="One statement, in DuckDB's SQL.")],
+    form: Annotated[RowsFormat, typer.Option("--format", help="How to answer.")] = RowsFormat.TABLE,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+) -> None:
+    """Query what was read. The query can change nothing and reach no file or network.
+
+    \b
+    Examples:
+      forkpoint sql "SHOW TABLES"
+      forkpoint sql "SELECT model, count(*) FROM unique_calls GROUP BY model"
+      forkpoint sql "FROM issues" --format csv
+    """
+    from forkpoint.analysis.store import MEMORY
+    from forkpoint.cli.sql import query as run_query
+    from forkpoint.cli.sql import write_answer
+
+    if store == MEMORY:
+        raise ForkpointError(":memory: keeps nothing between commands: name a file with --store")
+    with _open_store(store, tokenizer, read_only=True) as opened:
+        write_answer(run_query(opened, query), form, sys.stdout)
+
+
+@contextmanager
+def _open_store(
+    store: str | None, tokenizer: Tokenizer, *, read_only: bool = False
+) -> Iterator[Store]:
+    from forkpoint.analysis.store import Store
+
+    path = options.store_path(store, tokenizer)
+    with Store.open(path, encoding=tokenizer.value, read_only=read_only) as opened:
+        yield opened
+
+
+def _ingest(
+    store: Store,
+    paths: Sequence[Path],
+    tokenizer: Tokenizer,
+    keep_text: bool,
+    workers: int | None,
+    strict: bool,
+    quiet: bool,
+) -> Ingested:
+    from forkpoint.analysis import ingest as reading
+    from forkpoint.analysis.ingest_worker import Options
+    from forkpoint.cli.progress import progress_bar, warn
+
+    how = Options(encoding=tokenizer.value, keep_text=keep_text)
+    with progress_bar(quiet=quiet) as progress:
+        done = reading.ingest(store, paths, how, workers=workers, strict=strict, progress=progress)
+    for message in done.unreadable:
+        warn(message, quiet=quiet)
+    return done
+
+
+def _resolved(paths: Sequence[Path]) -> list[Path]:
+    from forkpoint.analysis.ingest import resolve
+
+    return resolve(paths)
+
+
+def _filters(
+    since: str | None, until: str | None, model: str | None, project: str | None
+) -> Filters:
+    from forkpoint.analysis.scope import Filters
+
+    first, last = options.time_range(since, until)
+    return Filters(since=first, until=last, model=model, project=project)
+
+
+def _check_prices(prices: Path | None) -> None:
+    if prices is not None and not prices.is_file():
+        raise ForkpointError(f"{prices}: no such file")
+
+
+def _default_logs() -> list[AgentLogs]:
+    from forkpoint.cli.locations import default_logs
+    from forkpoint.parsers.registry import parsers
+
+    return default_logs(parsers(), os.environ, Path.home())
+
+
+def _existing(agents: Sequence[AgentLogs]) -> list[Path]:
+    return [path for agent in agents for path in agent.found]
+
+
+def _looked_in(agents: Sequence[AgentLogs]) -> list[Path]:
+    return [path for agent in agents for path in agent.looked_in]
+
+
+def _print_where_it_looked(agents: Sequence[AgentLogs]) -> None:
+    from forkpoint.cli.tables import write_where_it_looked
+
+    write_where_it_looked(agents, sys.stdout)
+
+
+def _reporter(form: ReportFormat, store: str | None) -> Reporter:
+    # What the environment names need not be repeated in a command.
+    named = None if store == os.environ.get(options.STORE_VARIABLE) else store
+    from forkpoint.cli.csv_report import CsvReporter
+    from forkpoint.cli.html_report import HtmlReporter
+    from forkpoint.cli.json_report import JsonReporter
+    from forkpoint.cli.markdown_report import MarkdownReporter
+    from forkpoint.cli.table import TableReporter
+
+    reporters: dict[ReportFormat, Reporter] = {
+        ReportFormat.TABLE: TableReporter(store=named),
+        ReportFormat.JSON: JsonReporter(),
+        ReportFormat.CSV: CsvReporter(),
+        ReportFormat.MD: MarkdownReporter(),
+        ReportFormat.HTML: HtmlReporter(),
+    }
+    return reporters[form]
