@@ -44,7 +44,8 @@ _ROWS = 3
 _GROUP_ROWS = 20
 _MODEL_WIDTH = 24
 _NARROW = 80
-_MIN_PATH_WIDTH = 24
+_MIN_PATH_WIDTH = 20
+_MIN_BESIDE = 2 * _MIN_PATH_WIDTH + 3
 _PATHS = "PATH…"
 """In a command: the paths that were read."""
 
@@ -87,7 +88,7 @@ class _Screen:
             else:
                 parts += [self._worst_calls(), self._forks()]
             parts.append(self._rollouts())
-        parts += [self._notes(), self._next()]
+        parts.append([*self._notes(), *self._next()])
         return separated(parts)
 
     def _read(self) -> list[Line]:
@@ -281,7 +282,10 @@ def tree_facts(tree: PrefixTree) -> list[str]:
 
 
 def fork_lines(forks: Sequence[Fork], width: int, *, branches: int) -> list[Line]:
-    """Fork points, a line of figures and one of places for each, under a header."""
+    """Fork points under a header, a line of figures for each, and where its branches begin.
+
+    The places of two branches stand beside the figures where there is room, else below them.
+    """
     if not forks:
         return []
     header = ["tokens shared", "ways", "calls", "sharing saves", "parts at"]
@@ -296,22 +300,39 @@ def fork_lines(forks: Sequence[Fork], width: int, *, branches: int) -> list[Line
         for fork in forks
     ]
     first, *figures = grid(rows, width, numbers=range(4), flexible=4, indent="  ")
+    room = width - max(map(cell_len, [first, *figures])) - 2
+    if branches == 2 and room >= _MIN_BESIDE:
+        left = width - room
+        places = ["branches begin at", *(" ".join(_two_places(fork, room)) for fork in forks)]
+        return [
+            pad(line, left) + place for line, place in zip([first, *figures], places, strict=True)
+        ]
     lines: list[Line] = [first]
     for line, fork in zip(figures, forks, strict=True):
-        lines.append(line)
-        lines += branch_lines(fork, width, branches)
+        lines += [line, *_branch_lines(fork, width, branches)]
     return lines
 
 
-def branch_lines(fork: Fork, width: int, at_most: int) -> list[Line]:
+def _branch_lines(fork: Fork, width: int, at_most: int) -> list[Line]:
     """Where a fork's first branches begin: on one line if they are two."""
     indent = " " * 6
     room = width - len(indent)
-    shown = fork.branches[:at_most]
-    if at_most == 2 and len({each.path for each in shown}) == 1:
-        lines = " and ".join(f":{each.line}" for each in shown)
-        return [indent + fit(f"{shown_path(shown[0].path)} {lines}", room, keep_end=True)]
-    if at_most == 2 and len(shown) == 2 and (half := (room - 3) // 2) >= _MIN_PATH_WIDTH:
-        places = (fit(shown_path(each.path, each.line), half, keep_end=True) for each in shown)
-        return [indent + " | ".join(places)]
-    return [indent + fit(shown_path(each.path, each.line), room, keep_end=True) for each in shown]
+    if at_most == 2:
+        return [indent + place for place in _two_places(fork, room)]
+    return [
+        indent + fit(shown_path(each.path, each.line), room, keep_end=True)
+        for each in fork.branches[:at_most]
+    ]
+
+
+def _two_places(fork: Fork, room: int) -> list[str]:
+    """Where a fork's first two branches begin: one line of at most `room` cells, or two."""
+    shown = fork.branches[:2]
+    if len({each.path for each in shown}) == 1:
+        numbers = " and ".join(f":{each.line}" for each in shown)
+        return [fit(f"{shown_path(shown[0].path)} {numbers}", room, keep_end=True)]
+    places = [shown_path(each.path, each.line) for each in shown]
+    half = (room - 3) // 2
+    if half < _MIN_PATH_WIDTH:
+        return [fit(place, room, keep_end=True) for place in places]
+    return [" | ".join(fit(place, half, keep_end=True) for place in places)]
