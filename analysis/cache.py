@@ -10,7 +10,7 @@ import numpy as np
 from forkpoint.analysis.prompts import Prompts, Reuse, columns, fit_bytes, measure_reuse
 from forkpoint.analysis.results import Cache, Calibration, WaterfallStep, WorstCall
 from forkpoint.analysis.store import Store
-from forkpoint.analysis.tree import Floats, Ints
+from forkpoint.analysis.tree import Flags, Floats, Ints
 
 WORST_CALLS = 10
 
@@ -23,11 +23,18 @@ class Missed:
     """Tokens that an infinite cache would have served; at least what the provider read."""
     read: Ints
     """Tokens that the provider did read from its cache; 0 where it reports none."""
+    reported: Flags
+    """Calls of known size whose logs state cache reads, 0 included."""
     tokens: Ints
-    """ideal - read."""
+    """ideal - read of reported calls; 0 of others, of which nothing realized is known."""
     usd: Floats
-    """What reading the missed tokens would have saved; NaN where there is no price."""
+    """What reading the missed tokens would have saved; NaN where not reported or not priced."""
     provider_exceeds: int
+
+    @property
+    def unreported_ideal(self) -> int:
+        """Ideal tokens of the calls that report nothing."""
+        return int(self.ideal[~self.reported].sum())
 
 
 def measure_missed(store: Store, prompts: Prompts, reuse: Reuse) -> Missed:
@@ -38,22 +45,23 @@ def measure_missed(store: Store, prompts: Prompts, reuse: Reuse) -> Missed:
     """
     fetched = store.execute(
         """
-        SELECT coalesce(cache_read_tokens, 0)::BIGINT AS read,
+        SELECT coalesce(cache_read_tokens, -1)::BIGINT AS read,
                coalesce(paid_rate_usd - cache_read_rate_usd, 'nan'::DOUBLE) AS gain
         FROM scope_calls JOIN scope_costs USING (call_no) ORDER BY call_no
         """
     ).fetchnumpy()
-    read = np.asarray(fetched["read"], dtype=np.int64)
+    stated = np.asarray(fetched["read"], dtype=np.int64)
     gain = np.asarray(fetched["gain"], dtype=np.float64)
-    sized = prompts.size >= 0
-    read = np.where(sized, read, 0)
+    reported = (prompts.size >= 0) & (stated >= 0)
+    read = np.where(reported, stated, 0)
     ideal = np.maximum(reuse.tokens, read)
-    tokens = ideal - read
+    tokens = np.where(reported, ideal - read, 0)
     return Missed(
         ideal=ideal,
         read=read,
+        reported=reported,
         tokens=tokens,
-        usd=tokens * gain / 1e6,
+        usd=np.where(reported, tokens * gain / 1e6, np.nan),
         provider_exceeds=int((read > reuse.tokens).sum()),
     )
 
@@ -69,25 +77,31 @@ def measure_cache(
     """All cache figures of the scope."""
     sized = prompts.size >= 0
     total = int(prompts.size[sized].sum())
+    reported_total = int(prompts.size[missed.reported].sum())
     ideal = int(missed.ideal.sum())
     return Cache(
         hit_rate=hit_rate,
         cache_read_share=read_share,
         ideal_hit_rate=ideal / total if total else None,
         policy_hit_rate=None,
-        waterfall=_waterfall(prompts, missed),
+        waterfall=_waterfall(total, missed),
         misses_by_cause=(),
         ideal_tokens=ideal,
+        input_tokens=total,
         read_tokens=int(missed.read.sum()),
         missed_tokens=int(missed.tokens.sum()),
         missed_usd=sum_usd(missed.usd),
-        input_tokens=total,
         provider_exceeds_calls=missed.provider_exceeds,
         shrunk_calls=reuse.shrunk,
         unsized_calls=int((~sized).sum()),
         worst_calls=_worst_calls(store, missed),
         calibrations=_calibrations(prompts),
         evidence=_evidence(store, prompts),
+        reported_ideal_hit_rate=(
+            int(missed.ideal[missed.reported].sum()) / reported_total if reported_total else None
+        ),
+        unreported_calls=int((sized & ~missed.reported).sum()),
+        unreported_ideal_tokens=missed.unreported_ideal,
     )
 
 
@@ -97,18 +111,23 @@ def sum_usd(values: Floats) -> float | None:
     return float(priced.sum()) if len(priced) else None
 
 
-def _waterfall(prompts: Prompts, missed: Missed) -> tuple[WaterfallStep, ...]:
-    """Levels from all input down to what was read; policy levels come between the last two."""
-    total = int(prompts.size[prompts.size >= 0].sum())
+def _waterfall(total: int, missed: Missed) -> tuple[WaterfallStep, ...]:
+    """Levels from all input down to what was read, and the losses between them.
+
+    ``input`` + ``never sent before`` = ``ideal``; ``ideal`` + ``not reported`` + ``missed`` =
+    ``realized``.
+    """
     if not total:
         return ()
-    ideal, read = int(missed.ideal.sum()), int(missed.read.sum())
+    ideal = int(missed.ideal.sum())
+    lost = int(missed.tokens.sum())
     return (
         WaterfallStep("input", total, None),
         WaterfallStep("never sent before", ideal - total, None),
         WaterfallStep("ideal", ideal, None),
-        WaterfallStep("missed", read - ideal, _negative(sum_usd(missed.usd))),
-        WaterfallStep("realized", read, None),
+        WaterfallStep("not reported", -missed.unreported_ideal, None),
+        WaterfallStep("missed", -lost, _negative(sum_usd(missed.usd))),
+        WaterfallStep("realized", int(missed.read.sum()), None),
     )
 
 

@@ -137,7 +137,7 @@ def _first_issue(batch: Batch) -> str:
 
 def _count(done: Ingested, batch: Batch) -> None:
     done.files += len(batch.sources)
-    done.calls += len(batch.calls["source_id"])
+    done.calls += len(batch.calls)
     done.issues += len(batch.issues)
     done.unknown_files += sum(each.format is None for each in batch.sources)
 

@@ -130,12 +130,10 @@ class Batch:
             "text": [],
         }
     )
-    calls: dict[str, list[Any]] = field(
-        default_factory=lambda: {name: [] for name in CALL_COLUMNS}
-    )
-    traces: dict[str, list[Any]] = field(
-        default_factory=lambda: {name: [] for name in TRACE_COLUMNS}
-    )
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    """Rows in the order of `CALL_COLUMNS`."""
+    traces: list[tuple[Any, ...]] = field(default_factory=list)
+    """Rows in the order of `TRACE_COLUMNS`."""
     issues: list[tuple[int, int, int, str]] = field(default_factory=list)
 
 
@@ -260,12 +258,10 @@ def _parse(
     tree.finish()
     _go_back_before_an_unfinished_line(log, issues)
     _add_tree(batch, task.source_id, tree)
-    for call in calls:
-        _add_call(batch, task, tree, call)
-    for trace in traces.values():
-        _add_trace(batch, task.source_id, tree, trace)
+    batch.calls += [_call_row(task, tree, call) for call in calls]
+    batch.traces += [_trace_row(task.source_id, tree, trace) for trace in traces.values()]
     batch.issues.extend(
-        (task.source_id, each.line, each.offset, _storable(each.reason)) for each in issues
+        (task.source_id, each.line, each.offset, storable(each.reason)) for each in issues
     )
     return log, bool(start)
 
@@ -309,11 +305,9 @@ def _hash_text(*parts: str) -> bytes:
     return hashlib.sha256(joined).digest()[:HASH_BYTES]
 
 
-def _storable(value: Any) -> Any:
+def storable(text: str) -> str:
     """Text as UTF-8 can hold it: halves of surrogate pairs, which JSON allows, are replaced."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "replace").decode()
-    return value
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _microseconds(time: datetime | None) -> int:
@@ -323,14 +317,14 @@ def _microseconds(time: datetime | None) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
-def _add_call(batch: Batch, task: Task, tree: ShardTree, call: Call) -> None:
+def _call_row(task: Task, tree: ShardTree, call: Call) -> tuple[Any, ...]:
     if call.identity is not None:
         scope, key = call.identity
         call_id = _hash_text("call", key)
     else:
         scope, call_id = "", _hash_text("place", task.path, str(call.offset), str(call.line))
     usage = call.usage
-    row = (
+    return (
         task.source_id,
         call.line,
         call.offset,
@@ -361,12 +355,10 @@ def _add_call(batch: Batch, task: Task, tree: ShardTree, call: Call) -> None:
             )
         ),
     )
-    for column, value in zip(batch.calls.values(), row, strict=True):
-        column.append(_storable(value))
 
 
-def _add_trace(batch: Batch, source_id: int, tree: ShardTree, trace: Trace) -> None:
-    row = (
+def _trace_row(source_id: int, tree: ShardTree, trace: Trace) -> tuple[Any, ...]:
+    return (
         source_id,
         trace.id,
         trace.parent,
@@ -379,8 +371,6 @@ def _add_trace(batch: Batch, source_id: int, tree: ShardTree, trace: Trace) -> N
         None if trace.leaf is None else tree.node_hashes[trace.leaf],
         trace.title,
     )
-    for column, value in zip(batch.traces.values(), row, strict=True):
-        column.append(_storable(value))
 
 
 def by_size(tasks: Iterable[tuple[int, Task]], batch_bytes: int) -> list[list[Task]]:

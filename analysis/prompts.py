@@ -55,7 +55,7 @@ class Siblings:
             kept = np.flatnonzero(present[self.node[start:end]])
             if len(kept) < 2:
                 continue
-            least = np.minimum.reduceat(shared, np.r_[0, kept[:-1] + 1])
+            least = np.minimum.reduceat(shared[: kept[-1] + 1], np.r_[0, kept[:-1] + 1])
             found.append((self.node[start:end][kept], least))
         return found
 

@@ -131,12 +131,12 @@ class Cache:
     waterfall: tuple[WaterfallStep, ...]
     misses_by_cause: tuple[MissCause, ...]
     ideal_tokens: int
-    read_tokens: int
-    missed_tokens: int
-    """Ideal minus realized, call by call."""
-    missed_usd: float | None
     input_tokens: int
     """The denominator of `ideal_hit_rate`: input of all calls whose size is known."""
+    read_tokens: int
+    missed_tokens: int
+    """Ideal minus realized, over the calls whose logs report cache reads."""
+    missed_usd: float | None
     provider_exceeds_calls: int
     """Calls where the provider read more than the log shows; ideal is raised to what it read."""
     shrunk_calls: int
@@ -147,7 +147,13 @@ class Cache:
     calibrations: tuple[Calibration, ...]
     evidence: dict[str, int]
     """Calls by what their figures rest on: ``hashed blocks``, ``token ids``, ``text``,
-    ``usage and partial text``, ``usage``."""
+    ``text and usage``, ``usage and partial text``, ``usage``, ``none``."""
+    reported_ideal_hit_rate: float | None = None
+    """`ideal_hit_rate` of the calls whose logs report cache reads: what `hit_rate` compares to."""
+    unreported_calls: int = 0
+    """Calls of known size whose logs say nothing of cache reads, so nothing is known of realized."""
+    unreported_ideal_tokens: int = 0
+    """What an infinite cache would have served of those."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,18 +35,22 @@ def _prompt_caching(
 ) -> LedgerRow:
     """Realized: cache reads, less the premium paid for writes (negative: caching cost more than it
     saved). Potential: what an infinite cache would have read beside that."""
-    has_calls = totals.calls > 0
-    realized_usd = store.value("SELECT sum(realized_saving_usd) FROM scope_costs")
-    reports_reads = store.value("SELECT count(cache_read_tokens) > 0 FROM scope_calls")
+    if not totals.calls:
+        return LedgerRow("prompt caching", None, None, None, None, None, "", "calls")
+    realized_usd = store.value(
+        "SELECT sum(realized_saving_usd::DECIMAL(28, 12))::DOUBLE FROM scope_costs"
+    )
+    reported = bool(missed.reported.any())
+    silent = int((~missed.reported).sum())
     return LedgerRow(
         mechanism="prompt caching",
-        potential_tokens=int(missed.tokens.sum()) if has_calls else None,
-        realized_tokens=int(missed.read.sum()) if reports_reads else None,
-        potential_usd=sum_usd(missed.usd) if has_calls else None,
-        realized_usd=realized_usd if reports_reads else None,
-        standalone_tokens=int(missed.ideal.sum()) if has_calls else None,
+        potential_tokens=int(missed.tokens.sum()) + missed.unreported_ideal,
+        realized_tokens=int(missed.read.sum()) if reported else None,
+        potential_usd=sum_usd(missed.usd),
+        realized_usd=realized_usd if reported else None,
+        standalone_tokens=int(missed.ideal.sum()),
         evidence=", ".join(f"{name}: {n} calls" for name, n in evidence.items()),
-        needs=None if reports_reads else "usage with cache reads, for what was realized",
+        needs=f"cache reads in the usage of {silent} calls" if silent else None,
     )
 
 
@@ -62,8 +66,8 @@ def _tree_sampling(store: Store, rollouts: Rollouts) -> LedgerRow:
             "tree sampling", None, None, None, None, None, "rewards only", "text or token ids"
         )
     rates = store.execute(
-        "SELECT avg(output_rate_usd) FROM scope_costs JOIN scope_calls USING (call_no) "
-        "WHERE group_id IS NOT NULL"
+        "SELECT avg(output_rate_usd::DECIMAL(28, 12))::DOUBLE FROM scope_costs "
+        "JOIN scope_calls USING (call_no) WHERE group_id IS NOT NULL"
     ).fetchone()
     rate = rates[0] if rates else None
     shared = rollouts.generated_shared_tokens

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from forkpoint.analysis.ingest_worker import (
+    CALL_COLUMNS,
+    TRACE_COLUMNS,
+    Batch,
+    Source,
+    storable,
+)
 from forkpoint.errors import ForkpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from forkpoint.analysis.ingest_worker import Batch, Source
 
 SCHEMA_VERSION = 1
 """Raised with every change of schema.sql that an older forkpoint cannot read.
@@ -232,9 +237,9 @@ class Store:
         self.connection.unregister("staged_nodes")
 
     def _insert_calls(self, batch: Batch) -> None:
-        columns = batch.calls
-        if not columns["source_id"]:
+        if not batch.calls:
             return
+        columns = _transposed(CALL_COLUMNS, batch.calls)
         hashes = {name: columns[name] for name in ("call_id", "request", "prompt", "completion")}
         staged = _columns({k: v for k, v in columns.items() if k not in hashes})
         staged |= _hash_columns({name: _join(values) for name, values in hashes.items()})
@@ -254,9 +259,9 @@ class Store:
         self.execute("INSERT INTO calls SELECT * FROM new_calls")
 
     def _insert_traces(self, batch: Batch) -> None:
-        columns = batch.traces
-        if not columns["source_id"]:
+        if not batch.traces:
             return
+        columns = _transposed(TRACE_COLUMNS, batch.traces)
         staged = _columns({k: v for k, v in columns.items() if k != "leaf"})
         staged |= _hash_columns({"leaf": _join(columns["leaf"])})
         self.connection.register("staged_traces", staged)
@@ -351,6 +356,19 @@ def _hash_columns(columns: Mapping[str, bytes | bytearray]) -> dict[str, Any]:
         split[f"{name}_hi"] = pairs[:, 0].astype(np.uint64)
         split[f"{name}_lo"] = pairs[:, 1].astype(np.uint64)
     return split
+
+
+def _transposed(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    """Rows as columns; text as the database can hold it."""
+    columns = {}
+    for name, values in zip(names, zip(*rows, strict=True), strict=True):
+        mended = {
+            each: storable(each)
+            for each in set(values)
+            if isinstance(each, str) and not each.isascii()
+        }
+        columns[name] = [mended.get(each, each) for each in values] if mended else list(values)
+    return columns
 
 
 def _columns(columns: Mapping[str, list[Any] | array[int]]) -> dict[str, Any]:

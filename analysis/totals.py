@@ -20,6 +20,7 @@ BY = {
 }
 """What ``--by`` may name, and the column that makes its rows."""
 
+# Money is added as decimals: the sum of doubles depends on the order that threads add them in.
 _SUMS = """
     count(*) AS calls,
     count(DISTINCT trace_id) AS traces,
@@ -35,7 +36,7 @@ _SUMS = """
     coalesce(sum(cache_write_1h_tokens), 0)::BIGINT AS cache_write_1h_tokens,
     coalesce(sum(output_tokens), 0)::BIGINT AS output_tokens,
     coalesce(sum(reasoning_tokens), 0)::BIGINT AS reasoning_tokens,
-    coalesce(sum(cost_usd), 0.0) AS cost_usd,
+    coalesce(sum(cost_usd::DECIMAL(28, 12)), 0)::DOUBLE AS cost_usd,
     count(cost_usd) AS priced_calls,
     count(*) - count(cost_usd) AS unpriced_calls,
     coalesce(list_sort(list(DISTINCT model) FILTER (
@@ -85,8 +86,8 @@ def measure_groups(store: Store, by: str) -> tuple[GroupRow, ...]:
         raise ForkpointError(f"--by takes one of {', '.join(BY)}, not {by!r}")
     order = "key" if by == "day" else "cost_usd DESC, input_tokens + output_tokens DESC, key"
     rows = store.rows(
-        f"SELECT coalesce(({BY[by]})::VARCHAR, '(none)') AS key, {_SUMS} FROM {_COSTED} "
-        f"GROUP BY key ORDER BY {order}"
+        f"FROM (SELECT coalesce(({BY[by]})::VARCHAR, '(none)') AS key, {_SUMS} FROM {_COSTED} "
+        f"GROUP BY key) ORDER BY {order}"
     )
     found = []
     for key, *sums in rows:

@@ -65,11 +65,11 @@ def sentence(report: Report) -> str:
     if saved is not None:
         parts.append(f"caching {'saved' if saved >= 0 else 'lost'} {dollars(abs(saved))}")
     if cache.ideal_hit_rate is not None:
-        worth = "" if cache.missed_usd is None else f" ({dollars(cache.missed_usd)})"
-        sure = (
-            "were paid for again" if cache.hit_rate is not None else "may have been paid for again"
-        )
-        parts.append(f"{tokens(cache.missed_tokens)} tokens{worth} {sure}")
+        usd, left, sure = cache.missed_usd, cache.missed_tokens, "were paid for again"
+        if cache.hit_rate is None:
+            usd, left, sure = None, cache.unreported_ideal_tokens, "may have been paid for again"
+        worth = "" if usd is None else f" ({dollars(usd)})"
+        parts.append(f"{tokens(left)} tokens{worth} {sure}")
     return "; ".join(parts) + "."
 
 
@@ -160,22 +160,29 @@ def _left(report: Report) -> Amount:
     cache = report.cache
     if cache.ideal_hit_rate is None:
         return Amount("Left", "–", "– tokens", (_why_no_ideal(report),))
-    details = [f"ideal {percent(cache.ideal_hit_rate)} of input ({evidence(cache.evidence)})"]
+    if cache.hit_rate is None:
+        return Amount(
+            "Left",
+            "–",
+            f"≤ {tokens(cache.unreported_ideal_tokens)} tokens",
+            (
+                f"ideal {percent(cache.ideal_hit_rate)} of input ({evidence(cache.evidence)})",
+                "less what was read from cache, which is not logged",
+            ),
+        )
+    ideal, of = cache.ideal_hit_rate, "input"
+    if cache.unreported_calls and cache.reported_ideal_hit_rate is not None:
+        ideal, of = cache.reported_ideal_hit_rate, "input where cache reads are logged"
+    details = [f"ideal {percent(ideal)} of {of} ({evidence(cache.evidence)})"]
     if cache.policy_hit_rate is not None:
         details.append(f"policy {percent(cache.policy_hit_rate)}")
+    if cache.unreported_calls:
+        details.append(
+            f"≤ {tokens(cache.unreported_ideal_tokens)} more in "
+            f"{count(cache.unreported_calls, 'call')} that log no cache reads"
+        )
     left = f"{tokens(cache.missed_tokens)} tokens"
-    if cache.hit_rate is None:
-        left = f"≤ {left}"
-        details.append("less what was read from cache, which is not logged")
     return Amount("Left", dollars(cache.missed_usd), left, tuple(details))
-
-
-def worst_title(report: Report) -> str:
-    """The heading of the worst calls: where reads are not logged, a repeat may have been cached."""
-    known = report.cache.hit_rate is not None
-    return (
-        "Paid again: worst calls" if known else "Sent again: worst calls (cache reads not logged)"
-    )
 
 
 def _why_no_ideal(report: Report) -> str:
@@ -348,15 +355,14 @@ def _totals_section(totals: Totals) -> Section:
 
 
 def _waterfall_section(report: Report) -> Section:
-    cache = report.cache
-    note = "Realized is what the providers report; other steps are"
-    if cache.hit_rate is None:
-        note = "Cache reads are not in these logs, so realized stands at 0; other steps are"
     return Section(
         "From all input to what the cache served",
-        f"{note} {evidence(cache.evidence)}.",
+        "Realized is what the providers report, not reported what their logs leave open; other "
+        f"steps are {evidence(report.cache.evidence)}.",
         ("step", "tokens", "worth"),
-        tuple((step.step, f"{step.tokens:,}", dollars(step.usd)) for step in cache.waterfall),
+        tuple(
+            (step.step, f"{step.tokens:,}", dollars(step.usd)) for step in report.cache.waterfall
+        ),
         _numbers(1, 2),
     )
 
@@ -376,9 +382,8 @@ def _causes_section(report: Report) -> Section:
 
 def _worst_section(report: Report) -> Section:
     return Section(
-        worst_title(report),
-        "Tokens that an earlier call had already sent and that this call did not read from cache, "
-        "as far as the log shows.",
+        "Paid again: worst calls",
+        "Tokens that an earlier call had already sent, and this call paid for in full.",
         ("cost", "tokens", "idle before", "model", "provider's reason", "time", "where"),
         tuple(
             (

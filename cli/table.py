@@ -22,7 +22,6 @@ from forkpoint.cli.answer import (
     rollouts,
     trunk,
     what_was_read,
-    worst_title,
 )
 from forkpoint.cli.layout import (
     bold,
@@ -168,7 +167,7 @@ class _Screen:
         if not calls:
             return []
         return [
-            *map(bold, flow([worst_title(self.report)], self.width)),
+            bold("Paid again: worst calls"),
             *worst_call_lines(calls, self.width),
         ]
 
@@ -299,7 +298,10 @@ def fork_lines(forks: Sequence[Fork], width: int, *, branches: int) -> list[Line
         ]
         for fork in forks
     ]
-    first, *figures = grid(rows, width, numbers=range(4), flexible=4, indent="  ")
+    if branches == 2:
+        rows = [row[:3] + row[4:] for row in rows]
+    last = len(rows[0]) - 1
+    first, *figures = grid(rows, width, numbers=range(last), flexible=last, indent="  ")
     room = width - max(map(cell_len, [first, *figures])) - 2
     if branches == 2 and room >= _MIN_BESIDE:
         left = width - room

@@ -18,14 +18,11 @@ from typing import ClassVar
 
 import msgspec
 
-from forkpoint.parsers.envelope import (
-    ApiLog,
-    Envelope,
+from forkpoint.parsers.api_log import ApiLog, Part, Prompt, Segment
+from forkpoint.parsers.envelope import Envelope, provider_of
+from forkpoint.parsers.raw_json import (
     Fields,
-    Part,
-    Prompt,
-    Segment,
-    canonical_raw,
+    canonical,
     decode,
     decode_fields,
     decode_list,
@@ -33,7 +30,6 @@ from forkpoint.parsers.envelope import (
     is_list,
     is_text,
     present,
-    provider_of,
     text_of,
 )
 from forkpoint.parsers.records import Kind, Tokens, Usage
@@ -102,7 +98,7 @@ class Anthropic(ApiLog):
     def _segments(self, part: Part) -> list[Segment]:
         if part.reader == "tools":
             return [
-                Segment(Kind.TOOLS, "", canonical_raw(raw, "tools"))
+                Segment(Kind.TOOLS, "", canonical(raw, "tools"))
                 for raw in decode_list(part.raw, "tools")
             ]
         if part.reader == "system":
@@ -192,7 +188,7 @@ def _block_segments(raw: msgspec.Raw, role: str) -> list[Segment]:
     if block.type == "tool_result":
         return _result_segments(block, role)
     if block.type in _CALLS:
-        given = canonical_raw(block.input, "input") if block.input else "{}"
+        given = canonical(block.input, "input") if block.input else "{}"
         text = f"{block.name or ''}\n{block.id or ''}\n{given}"
         return [Segment(Kind.TOOL_CALL, role, text)]
     if block.type in ("thinking", "redacted_thinking"):
@@ -202,7 +198,7 @@ def _block_segments(raw: msgspec.Raw, role: str) -> list[Segment]:
         kind = Kind.MEDIA
     elif block.type.endswith("_tool_result"):
         kind = Kind.TOOL_RESULT
-    return [Segment(kind, role, canonical_raw(raw, "content"))]
+    return [Segment(kind, role, canonical(raw, "content"))]
 
 
 def _result_segments(block: _Block, role: str) -> list[Segment]:

@@ -10,22 +10,31 @@ One JSON object per line. Lines form a chain through ``uuid`` and ``parentUuid``
   where it is logged) and lines by ``uuid``.
 - Results of parallel tool calls hang off the chain beside the next message, so a line with several
   children is a rewind only if something other than that response and its results follows it.
-- Subagent calls may stand in ``progress`` lines only, as whole lines inside ``data``.
+- Lines come late: a tool result can stand before the call it answers, and a line that cannot be
+  read leaves its children without a parent. Both go on with the newest chain.
+- Compaction begins a new prompt, from its summary on. Messages it keeps are not logged again, but
+  the next line may hang off the last of them: it too goes on from the summary.
+- Subagent calls may stand in ``progress`` lines only, as whole lines inside ``data``, which may
+  state no parent: each goes on with its agent's.
 - The system prompt and the tool definitions are not logged: each chain begins with an ``unlogged``
   segment, equal for sessions of one version in one folder.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Reread, Tree
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage
+
+T = TypeVar("T")
 
 _MESSAGE_TYPES = frozenset({"user", "assistant"})
 _LINE_TYPES = _MESSAGE_TYPES | {"progress"}
@@ -77,20 +86,56 @@ class _Message(msgspec.Struct):
     diagnostics: _Diagnostics | None = None
 
 
-class _Line(msgspec.Struct, rename="camel"):
+class _Link(msgspec.Struct, rename="camel"):
+    """What every line of a chain has, whatever its type."""
+
     type: str = ""
+    subtype: str | None = None
     uuid: str | None = None
     parent_uuid: str | None = None
     session_id: str | None = None
-    request_id: str | None = None
     agent_id: str | None = None
     is_sidechain: bool = False
-    is_api_error_message: bool = False
-    timestamp: datetime | None = None
+    is_compact_summary: bool = False
     cwd: str | None = None
     version: str | None = None
+
+    @property
+    def compacts(self) -> bool:
+        return self.is_compact_summary or self.subtype == "compact_boundary"
+
+
+class _Line(_Link, rename="camel"):
+    request_id: str | None = None
+    is_api_error_message: bool = False
+    timestamp: datetime | None = None
     message: _Message | None = None
     data: _Progress | None = None
+    compact_metadata: _Compaction | None = None
+
+
+class _KeptSegment(msgspec.Struct, rename="camel"):
+    tail_uuid: str | None = None
+
+
+class _KeptMessages(msgspec.Struct, rename="camel"):
+    uuids: list[str] = []
+    all_uuids: list[str] = []
+
+
+class _Compaction(msgspec.Struct, rename="camel"):
+    """Which messages a compaction keeps beside its summary, in either of two ways of saying so."""
+
+    preserved_segment: _KeptSegment | None = None
+    preserved_messages: _KeptMessages | None = None
+
+    def kept(self) -> set[str]:
+        found: set[str] = set()
+        if self.preserved_messages is not None:
+            found.update(self.preserved_messages.uuids, self.preserved_messages.all_uuids)
+        if self.preserved_segment is not None and self.preserved_segment.tail_uuid is not None:
+            found.add(self.preserved_segment.tail_uuid)
+        return found
 
 
 class _Progress(msgspec.Struct, rename="camel"):
@@ -100,7 +145,7 @@ class _Progress(msgspec.Struct, rename="camel"):
 
 
 class _Type(msgspec.Struct):
-    type: Any = None
+    type: str = ""
 
 
 class _Chain(msgspec.Struct):
@@ -139,6 +184,18 @@ class _Response(msgspec.Struct):
     service_tier: str | None = None
     miss_reason: str | None = None
 
+    def count(self, message: _Message, usage: Usage | None) -> None:
+        """Take over what one line states; of several counts the one with the most output is true."""
+        if usage is not None and (
+            self.usage is None or (usage.output_tokens or 0) >= (self.usage.output_tokens or 0)
+        ):
+            self.usage = usage
+        if message.usage is not None:
+            speed = message.usage.speed
+            self.service_tier = speed if speed == "fast" else message.usage.service_tier
+        if message.diagnostics is not None and message.diagnostics.cache_miss_reason is not None:
+            self.miss_reason = message.diagnostics.cache_miss_reason.type
+
     def call(self) -> Call:
         model = self.model
         return Call(
@@ -173,10 +230,15 @@ class _Checkpoint(msgspec.Struct):
     responses: list[tuple[_Response, str, str]]
     """(response, hash of its prompt, hash of its completion)"""
     traces: list[str]
+    agents: dict[str, str]
+    compacted: str | None
+    kept: set[str]
 
 
 _decoder = msgspec.json.Decoder(_Line)
+_link_decoder = msgspec.json.Decoder(_Link)
 _type_decoder = msgspec.json.Decoder(_Type)
+_value_decoder = msgspec.json.Decoder(object)
 _encode = msgspec.json.encode
 
 
@@ -204,6 +266,8 @@ class ClaudeCode:
                 return "file-history-snapshot lines"
             elif record.get("type") == "summary" and "leafUuid" in record:
                 return "summary lines with leafUuid"
+        if not head.objects and _LONG_FIRST_LINE.match(head.data):
+            return "a line with parentUuid and isSidechain"
         return None
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
@@ -215,15 +279,13 @@ class ClaudeCode:
                 yield line
                 continue
             try:
-                record = decode_json(line.data, _decoder, _Line)
+                session.add(_decode(line.data, _decoder), line)
             except BAD_RECORD as error:
-                if _matters(line):
+                link = _without_message(line.data)
+                if link is None:
                     yield line.issue(error)
-                continue
-            try:
-                session.add(record, line)
-            except ValueError as error:
-                yield line.issue(error)
+                else:
+                    session.link(link)
             if session.new_traces:
                 yield from session.new_traces
                 session.new_traces.clear()
@@ -237,12 +299,41 @@ _SESSION_ONLY_TYPES = frozenset(
 )
 
 
-def _matters(line: Line) -> bool:
-    """False for whole lines of types without messages, whose fields are free to differ."""
+_LONG_FIRST_LINE = re.compile(
+    rb'\{"parentUuid": ?(?:null|"[^"]{1,64}"), ?"isSidechain": ?(?:true|false), ?"'
+)
+
+
+def _decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Decode one line; half a surrogate pair, left where a string was cut, becomes ``?``.
+
+    Raises:
+        ValueError: it is not JSON, or a known field has the wrong type.
+        RecursionError: it is nested too deeply.
+    """
     try:
-        return _type_decoder.decode(line.data).type in _LINE_TYPES
+        return decoder.decode(data)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        value = decode_json(data, _value_decoder, object)
+    return decoder.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _without_message(data: bytes) -> _Link | None:
+    """A line of a type that holds no messages, so that its fields are free to differ.
+
+    It still has its place in the chain. ``None``: it is of a type that should have been read.
+    """
+    try:
+        if _decode(data, _type_decoder).type in _LINE_TYPES:
+            return None
     except BAD_RECORD:
-        return True
+        return None
+    try:
+        return _decode(data, _link_decoder)
+    except BAD_RECORD:
+        return _Link()
 
 
 class _Session:
@@ -255,28 +346,55 @@ class _Session:
         self.responses: dict[tuple[str, str | None], _Response] = {}
         self.traces: dict[str, None] = {}
         self.new_traces: list[Trace] = []
+        self.newest: dict[tuple[bool, str | None], _Chain] = {}
+        """The chain last gone on with, by (sidechain, agent)."""
+        self.agents: dict[str, str] = {}
+        """The newest line of each agent that stands in progress lines, by agent."""
+        self.compacted: str | None = None
+        """The line that the newest compacted prompt begins with: the boundary, then the summary."""
+        self.kept: set[str] = set()
+        """Lines before that one which its prompt still holds."""
         self.continues = False
 
     def add(self, record: _Line, line: Line) -> None:
+        """Take in one line.
+
+        Raises:
+            ValueError, RecursionError: it cannot be read; what was known before stays.
+            Reread: it hangs off a line before the checkpoint that is not remembered.
+        """
         if record.type == "progress":
             self._add_progress(record, line)
             return
-        uuid = record.uuid
-        if uuid is None:
+        message = record.message if record.type in _MESSAGE_TYPES else None
+        if record.uuid in self.places:
+            if record.type == "assistant" and message is not None:
+                self._recount(record, message)
             return
-        place = self.places.get(uuid)
-        message = record.message
+        place = self.link(record)
         if place is None:
-            place = self._place(record)
-            self.places[uuid] = place
-            if message is not None and record.type in _MESSAGE_TYPES:
-                self._append(place, record, message, line)
-        elif record.type == "assistant" and message is not None:
-            self._respond(record, message, line, place.node, place.node, place.chain.trace)
+            return
+        if record.subtype == "compact_boundary":
+            self.kept = record.compact_metadata.kept() if record.compact_metadata else set()
+        if message is not None:
+            self._append(place, record, message, line)
+
+    def link(self, record: _Link) -> _Place | None:
+        """Give a line its place in its chain; ``None`` if it has one, or is no part of a chain.
+
+        Raises:
+            Reread: it hangs off a line before the checkpoint that is not remembered.
+        """
+        if record.uuid is None or record.uuid in self.places:
+            return None
+        place = self._place(record)
+        self.places[record.uuid] = place
+        if record.compacts:
+            self.compacted = record.uuid
+        return place
 
     def _add_progress(self, record: _Line, line: Line) -> None:
-        if record.uuid is not None and record.uuid not in self.places:
-            self.places[record.uuid] = self._place(record)
+        self.link(record)
         if record.data is None:
             return
         inner = list(record.data.normalized_messages or ())
@@ -292,24 +410,35 @@ class _Session:
             each.timestamp = each.timestamp or record.timestamp
             if each.uuid is None:
                 each.uuid = f"progress:{each.message.id or line.offset}:{each.type}"
+            if each.agent_id is not None and each.uuid not in self.places:
+                each.parent_uuid = each.parent_uuid or self.agents.get(each.agent_id)
+                self.agents[each.agent_id] = each.uuid
             self.add(each, line)
 
-    def _place(self, record: _Line) -> _Place:
+    def _place(self, record: _Link) -> _Place:
         """Find the chain that a new line goes on with, or begin one."""
-        parent = self.places.get(record.parent_uuid) if record.parent_uuid else None
-        if parent is None:
-            if record.parent_uuid and self.continues:
-                raise Reread
-            chain = self._begin(record)
-        else:
+        parent_uuid = self.compacted if record.parent_uuid in self.kept else record.parent_uuid
+        parent = self.places.get(parent_uuid) if parent_uuid else None
+        agent = (record.is_sidechain, record.agent_id)
+        if record.compacts and parent_uuid != self.compacted:
+            chain = self._begin(record, None)
+        elif parent is not None:
             chain = parent.chain
             if parent.position < chain.barrier:
                 chain = _Chain(chain.trace, parent.node)
+        elif parent_uuid and self.continues:
+            raise Reread
+        elif parent_uuid and agent in self.newest:
+            chain = self.newest[agent]
+        else:
+            chain = self._begin(record, parent_uuid)
+        self.newest[agent] = chain
         place = _Place(chain, chain.length, chain.tail)
         chain.length += 1
         return place
 
-    def _begin(self, record: _Line) -> _Chain:
+    def _begin(self, record: _Link, after: str | None) -> _Chain:
+        """A chain from the root; `after`: the line of another file that it hangs off."""
         session = record.session_id or self.stem
         trace = session
         if record.is_sidechain:
@@ -325,8 +454,8 @@ class _Session:
                 )
             )
         unlogged = f"claude-code\n{record.version}\n{record.cwd}\n{record.is_sidechain}"
-        if record.parent_uuid:
-            unlogged += f"\nafter {record.parent_uuid}"
+        if after:
+            unlogged += f"\nafter {after}"
         return _Chain(trace, self.tree.extend(ROOT, Kind.UNLOGGED, "system", unlogged))
 
     def _append(self, place: _Place, record: _Line, message: _Message, line: Line) -> None:
@@ -335,7 +464,7 @@ class _Session:
         chain.tail = self._extend(before, record.type, message.content)
         place.node = chain.tail
         if record.type == "assistant":
-            if self._respond(record, message, line, before, chain.tail, chain.trace):
+            if self._respond(record, message, line, before, chain):
                 chain.barrier = place.position
         elif not _only_tool_results(message.content):
             chain.barrier = place.position
@@ -355,41 +484,39 @@ class _Session:
         return node
 
     def _respond(
-        self, record: _Line, message: _Message, line: Line, prompt: int, completion: int, trace: str
+        self, record: _Line, message: _Message, line: Line, prompt: int, chain: _Chain
     ) -> bool:
-        """Add a line to its response; true if it is the first one."""
+        """Add a line to its response; true if it begins a new turn of the conversation."""
         if record.is_api_error_message or message.model == "<synthetic>":
             return True
-        key = message.id or f"uuid:{record.uuid}"
-        usage = _usage(message.usage) if message.usage is not None else None
-        known = self.responses.get((key, record.request_id))
+        usage = _usage(message.usage)
+        key = _key(record, message)
+        known = self.responses.get(key)
         first = known is None
         if known is None:
             known = _Response(
-                key=key,
+                key=key[0],
                 request=record.request_id,
-                trace=trace,
+                trace=chain.trace,
                 line=line.line,
                 offset=line.offset,
                 prompt=prompt,
-                completion=completion,
+                completion=chain.tail,
                 started_at=record.timestamp,
                 model=message.model,
                 sidechain=record.is_sidechain,
             )
-            self.responses[key, record.request_id] = known
-        elif trace == known.trace:
-            known.completion = completion
-        if usage is not None and (
-            known.usage is None or (usage.output_tokens or 0) >= (known.usage.output_tokens or 0)
-        ):
-            known.usage = usage
-        if message.usage is not None:
-            speed = message.usage.speed
-            known.service_tier = speed if speed == "fast" else message.usage.service_tier
-        if message.diagnostics is not None and message.diagnostics.cache_miss_reason is not None:
-            known.miss_reason = message.diagnostics.cache_miss_reason.type
+            self.responses[key] = known
+        elif chain.trace == known.trace:
+            known.completion = chain.tail
+        known.count(message, usage)
         return first
+
+    def _recount(self, record: _Line, message: _Message) -> None:
+        """A line that stands here already: only its counts can be news."""
+        known = self.responses.get(_key(record, message))
+        if known is not None:
+            known.count(message, _usage(message.usage))
 
     def save(self) -> bytes:
         """The state that the lines appended next may refer to."""
@@ -410,10 +537,28 @@ class _Session:
             (each, hash_of(each.prompt), hash_of(each.completion))
             for each in list(self.responses.values())[-_REMEMBERED_CALLS:]
         ]
-        return _encode(_Checkpoint(saved, lines, responses, list(self.traces)))
+        return _encode(
+            _Checkpoint(
+                saved,
+                lines,
+                responses,
+                list(self.traces),
+                self.agents,
+                self.compacted,
+                self.kept,
+            )
+        )
 
     def restore(self, checkpoint: bytes) -> None:
-        saved = msgspec.json.decode(checkpoint, type=_Checkpoint)
+        """Go on from a saved state.
+
+        Raises:
+            Reread: it was saved by another version.
+        """
+        try:
+            saved = msgspec.json.decode(checkpoint, type=_Checkpoint)
+        except msgspec.MsgspecError as error:
+            raise Reread(str(error)) from error
         resume = self.tree.resume
         chains = [
             _Chain(each.trace, resume(each.tail), each.length, each.barrier)
@@ -425,7 +570,12 @@ class _Session:
             response.prompt, response.completion = resume(prompt), resume(completion)
             self.responses[response.key, response.request] = response
         self.traces = dict.fromkeys(saved.traces)
+        self.agents, self.compacted, self.kept = saved.agents, saved.compacted, saved.kept
         self.continues = True
+
+
+def _key(record: _Line, message: _Message) -> tuple[str, str | None]:
+    return message.id or f"uuid:{record.uuid}", record.request_id
 
 
 def _only_tool_results(content: str | list[_Block | str] | None) -> bool:
@@ -455,8 +605,14 @@ def _canonical(block: _Block) -> tuple[Kind, str]:
     return Kind.TEXT, _encode(block).decode()
 
 
-def _usage(usage: _Usage) -> Usage | None:
-    """Anthropic counts uncached input apart from cache reads and writes; here input is inclusive."""
+def _usage(usage: _Usage | None) -> Usage | None:
+    """Anthropic counts uncached input apart from cache reads and writes; here input is inclusive.
+
+    Raises:
+        ValueError: the counts contradict each other.
+    """
+    if usage is None:
+        return None
     read, write = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     split = usage.cache_creation
     one_hour = split.ephemeral_1h_input_tokens if split is not None else None

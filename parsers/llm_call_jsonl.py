@@ -16,21 +16,17 @@ github.com/LMCache/lmcache-agent-trace. What to know about these logs:
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, ClassVar
 
 import msgspec
 
-from forkpoint.parsers.base import ROOT, Reread, Tree
+from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
+from forkpoint.parsers.record_names import RecordNames
 from forkpoint.parsers.records import Call, Issue, Record, Trace
-
-MAX_REMEMBERED = 4096
-"""Records whose digests a checkpoint keeps, 8 bytes each; a longer file is read again."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
@@ -57,63 +53,6 @@ class _Record(msgspec.Struct, gc=False):
 
 
 _DECODER = msgspec.json.Decoder(_Record)
-
-
-class RecordNames:
-    """Names for a file's records by content alone: equal in each copy of the file, and after growth.
-
-    A record's name is its SHA-256 and how many equal records stood before it in the file. Equal
-    records thus stay apart within one file and meet their twins in a copy of it.
-
-    Args:
-        checkpoint: what `checkpoint` gave when the file was last read; ``b""`` on a first reading.
-
-    Raises:
-        Reread: the file held too many records to remember them in the checkpoint.
-    """
-
-    _WIDTH = 8
-    """Bytes of a digest remembered. Two records that share them share a count, nothing else."""
-    _TOO_MANY = b"!"
-
-    def __init__(self, checkpoint: bytes = b"") -> None:
-        if checkpoint == self._TOO_MANY:
-            raise Reread
-        width = self._WIDTH
-        self._first = checkpoint[:width]
-        self._seen = Counter(
-            checkpoint[at : at + width] for at in range(width, len(checkpoint), width)
-        )
-        self._complete = True
-
-    def digest(self, record: bytes) -> str:
-        """SHA-256 of a record without the white space around it, as 64 hex digits."""
-        sha = hashlib.sha256(record.strip())
-        if not self._first:
-            self._first = sha.digest()[: self._WIDTH]
-        return sha.hexdigest()
-
-    def numbered(self, digest: str) -> str:
-        """The digest and how many times it was numbered before, as ``digest:count``."""
-        key = bytes.fromhex(digest[: 2 * self._WIDTH])
-        count = self._seen[key]
-        self._seen[key] = count + 1
-        return f"{digest}:{count}"
-
-    @property
-    def file_id(self) -> str:
-        """16 hex digits of the file's first record: a name for the file that its copies share."""
-        return self._first.hex()
-
-    def require_reread(self) -> None:
-        """Have a grown file read from its beginning."""
-        self._complete = False
-
-    def checkpoint(self) -> bytes:
-        """What the next reading needs: at most 8 · (`MAX_REMEMBERED` + 1) bytes."""
-        if not self._complete or self._seen.total() > MAX_REMEMBERED:
-            return self._TOO_MANY
-        return self._first + b"".join(self._seen.elements())
 
 
 class LlmCallJsonl:

@@ -128,7 +128,9 @@ def describe(error: BaseException) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "not valid UTF-8"
     text = " ".join(str(error).split())
-    return (text[:1].lower() + text[1:])[:200] or type(error).__name__
+    if text[:1].isupper() and not text[1:2].isupper():  # "Expected …", but not "JSON is …"
+        text = text[0].lower() + text[1:]
+    return text[:200] or type(error).__name__
 
 
 @dataclass(slots=True)

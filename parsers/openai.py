@@ -31,24 +31,20 @@ from typing import ClassVar
 
 import msgspec
 
-from forkpoint.parsers.envelope import (
-    ApiLog,
-    Envelope,
+from forkpoint.parsers.api_log import ApiLog, Part, Prompt, Segment
+from forkpoint.parsers.envelope import Envelope, provider_of
+from forkpoint.parsers.raw_json import (
     Fields,
-    Part,
-    Prompt,
-    Segment,
-    canonical_raw,
+    canonical,
     decode,
     decode_fields,
     decode_list,
     decode_text,
     id_of,
     is_list,
+    is_object,
     is_text,
     present,
-    provider_of,
-    starts_with,
     text_of,
     word_of,
 )
@@ -216,7 +212,7 @@ class OpenAI(ApiLog):
         choices = present(response, "choices")
         if choices is not None:
             for choice in decode(choices, _CHOICES, "choices"):
-                if choice.message and starts_with(choice.message, b"{"):
+                if choice.message and is_object(choice.message):
                     return _message_segments(choice.message, role="assistant")
             return None
         output = present(response, "output")
@@ -291,13 +287,13 @@ def _is_first_turn(request: Fields, given: msgspec.Raw | None) -> bool:
 
 def _tool_text(raw: msgspec.Raw) -> str:
     """A tool definition; gateways put cache markers at its top or into ``function``."""
-    if starts_with(raw, b"{") and b"cache_control" in bytes(raw):
+    if is_object(raw) and b"cache_control" in bytes(raw):
         tool = decode_fields(raw, "tools")
         function = tool.get("function")
-        if function is not None and starts_with(function, b"{"):
-            tool["function"] = msgspec.Raw(canonical_raw(function, "tools").encode())
+        if function is not None and is_object(function):
+            tool["function"] = msgspec.Raw(canonical(function, "tools").encode())
             raw = msgspec.Raw(msgspec.json.encode(tool))
-    return canonical_raw(raw, "tools")
+    return canonical(raw, "tools")
 
 
 def _message_segments(raw: msgspec.Raw, role: str | None = None) -> list[Segment]:
@@ -346,7 +342,7 @@ def _part_segment(raw: msgspec.Raw, kind: Kind, role: str) -> Segment:
         kind = Kind.MEDIA
     elif part.type in ("thinking", "reasoning"):
         kind = Kind.THINKING
-    return Segment(kind, role, canonical_raw(raw, "content"))
+    return Segment(kind, role, canonical(raw, "content"))
 
 
 def _call_segment(call: _ToolCall, role: str) -> Segment:
@@ -362,7 +358,7 @@ def _argument_text(raw: msgspec.Raw) -> str:
     """Arguments as the model wrote them, or, where a logger decoded them, as compact JSON."""
     if not raw or bytes(raw) == b"null":
         return ""
-    return decode_text(raw, "arguments") if is_text(raw) else canonical_raw(raw, "arguments")
+    return decode_text(raw, "arguments") if is_text(raw) else canonical(raw, "arguments")
 
 
 def _item_segments(raw: msgspec.Raw) -> list[Segment]:
@@ -384,7 +380,7 @@ def _item_segments(raw: msgspec.Raw) -> list[Segment]:
         return [Segment(Kind.UNLOGGED, "", item.encrypted_content or item.id or "")]
     if item.type is None:
         raise ValueError("input: an item with neither type nor role")
-    text = canonical_raw(raw, "item", without=("status",))
+    text = canonical(raw, "item", without=("status",))
     if item.type.endswith("_output"):
         return [Segment(Kind.TOOL_RESULT, "tool", text)]
     if item.type.endswith("_call"):

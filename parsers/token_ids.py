@@ -27,8 +27,8 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
-from forkpoint.parsers.llm_call_jsonl import RecordNames
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
+from forkpoint.parsers.record_names import RecordNames
 from forkpoint.parsers.records import Call, Issue, Record, Trace
 
 _TokenId = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]

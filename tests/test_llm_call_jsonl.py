@@ -14,8 +14,9 @@ import pytest
 from recording_tree import Parsed, RecordingTree, parse_file, parse_tail
 
 from forkpoint.parsers.base import ROOT, Reread
-from forkpoint.parsers.llm_call_jsonl import MAX_REMEMBERED, LlmCallJsonl
+from forkpoint.parsers.llm_call_jsonl import LlmCallJsonl
 from forkpoint.parsers.logs import HEAD_BYTES, Head, Log, read_head
+from forkpoint.parsers.record_names import MAX_REMEMBERED
 from forkpoint.parsers.records import Kind
 
 PARSER = LlmCallJsonl()

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from recording_tree import Parsed, RecordingTree, Seen, parse_file, parse_tail
 
 from forkpoint.parsers.anthropic import Anthropic
-from forkpoint.parsers.envelope import OCCURRENCE_WINDOW, complete
 from forkpoint.parsers.logs import HEAD_BYTES, Head, read_head
 from forkpoint.parsers.openai import OpenAI
+from forkpoint.parsers.raw_json import complete
+from forkpoint.parsers.record_names import OCCURRENCE_WINDOW
 from forkpoint.parsers.records import Call, Kind
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}

@@ -1,0 +1,164 @@
+"""Parts of forkpoint, and the plain ways to do the same, timed from within.
+
+`run.py` starts this script once for each run, so that no run finds another's caches. It prints one
+JSON object; the clock starts after imports and after what is to be read lies in memory.
+
+    python in_process.py samples FOLDER
+    python in_process.py parse FORMAT BYTES FILE…
+    python in_process.py tree shard|sort|trie FILE
+    python in_process.py tokens forkpoint|tiktoken BYTES FOLDER
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from forkpoint.analysis.shard import ShardTree
+from forkpoint.analysis.siblings import rank_siblings
+from forkpoint.analysis.tokens import Tokenizer, reference_ids
+from forkpoint.parsers.base import ROOT, Parser
+from forkpoint.parsers.logs import Log, read_head
+from forkpoint.parsers.records import Call, Issue
+from forkpoint.parsers.registry import identify, parser_named, parsers
+
+
+def timed(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `work` answers, with the wall and CPU seconds it took."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    answer = work()
+    return {
+        **answer,
+        "seconds": time.perf_counter() - wall,
+        "cpu_seconds": time.process_time() - cpu,
+    }
+
+
+def samples(folder: Path) -> dict[str, list[str]]:
+    """The log files under a folder, by the format that claims them; formats without any have []."""
+    found: dict[str, list[str]] = {parser.name: [] for parser in parsers()}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and (claim := identify(read_head(path))) is not None:
+            found[claim.parser.name].append(str(path))
+    return found
+
+
+def parse(parser: Parser, n_bytes: int, paths: list[Path]) -> dict[str, Any]:
+    """Parse and hash files of one format, again and again until `n_bytes` were read.
+
+    Each file gets a tree of its own every time, as in ingest; tokens are not counted.
+    """
+    read = calls = issues = 0
+    while read < n_bytes:
+        for path in paths:
+            log = Log(path)
+            for record in parser.parse(log, ShardTree(log, None)):
+                calls += isinstance(record, Call)
+                issues += isinstance(record, Issue)
+            read += path.stat().st_size
+    return {"bytes": read, "calls": calls, "issues": issues}
+
+
+def shard_nodes(sequences: list[list[int]], path: Path) -> dict[str, Any]:
+    """Grow forkpoint's tree, in runs of 32 ids; forks inside a run are refined later, by `sort`."""
+    tree = ShardTree(Log(path), None)
+    for ids in sequences:
+        tree.extend_tokens(ROOT, ids)
+    return {"nodes": len(tree.node_hashes) - 1}
+
+
+def sorted_tokens(sequences: list[Any]) -> dict[str, Any]:
+    """Tokens of the prefix tree from sorted sequences and what neighbours share."""
+    _, shared = rank_siblings(sequences)
+    return {"tree_tokens": sum(map(len, sequences)) - sum(shared)}
+
+
+def trie_tokens(sequences: list[list[int]]) -> dict[str, Any]:
+    """Tokens of the prefix tree from a plain trie: one dict per token."""
+    root: dict[int, Any] = {}
+    nodes = 0
+    for ids in sequences:
+        node = root
+        for token in ids:
+            below = node.get(token)
+            if below is None:
+                below = node[token] = {}
+                nodes += 1
+            node = below
+    return {"tree_tokens": nodes}
+
+
+def tree(how: str, path: Path) -> dict[str, Any]:
+    """Build the tree of all prompts in a token-id log, one of three ways."""
+    with open(path, "rb") as lines:
+        sequences = [msgspec.json.decode(line)["prompt_token_ids"] for line in lines]
+    if how == "shard":
+        return timed(lambda: shard_nodes(sequences, path))
+    if how == "sort":
+        arrays = [np.array(ids, dtype=np.uint32) for ids in sequences]
+        return timed(lambda: sorted_tokens(arrays))
+    return timed(lambda: trie_tokens(sequences))
+
+
+def texts_of(folder: Path) -> Iterator[str]:
+    """Message texts of the Claude Code logs under a folder."""
+    for path in sorted(folder.rglob("*.jsonl")):
+        for line in path.read_bytes().splitlines():
+            message = msgspec.json.decode(line).get("message") or {}
+            content = message.get("content", "")
+            for block in [{"text": content}] if isinstance(content, str) else content:
+                text = block.get("text") or block.get("content")
+                if isinstance(text, str) and text:
+                    yield text
+
+
+def tokens(how: str, n_bytes: int, folder: Path) -> dict[str, Any]:
+    """Encode `n_bytes` of message text; the vocabulary is loaded before the clock starts."""
+    encode = Tokenizer().encode if how == "forkpoint" else reference_ids
+    texts, read = [], 0
+    for text in texts_of(folder):
+        texts.append(text)
+        read += len(text.encode())
+        if read >= n_bytes:
+            break
+    load = timed(lambda: {"ids": len(encode("x"))})
+    digest = hashlib.sha256()
+    encoded: list[Any] = []
+
+    def work() -> dict[str, Any]:
+        encoded.extend(encode(text) for text in texts)
+        return {"bytes": read, "tokens": sum(len(ids) for ids in encoded)}
+
+    answer = timed(work)
+    for ids in encoded:
+        digest.update(np.asarray(ids, dtype=np.uint32).tobytes())
+    return {**answer, "load_seconds": load["seconds"], "digest": digest.hexdigest()}
+
+
+def main(what: str, *rest: str) -> dict[str, Any]:
+    """Do what the command line says."""
+    if what == "samples":
+        return dict(samples(Path(*rest)))
+    if what == "parse":
+        name, n_bytes, *paths = rest
+        parser, files = parser_named(name), [Path(path) for path in paths]
+        return timed(lambda: parse(parser, int(n_bytes), files))
+    if what == "tree":
+        how, path = rest
+        return tree(how, Path(path))
+    if what == "tokens":
+        how, n_bytes, folder = rest
+        return tokens(how, int(n_bytes), Path(folder))
+    raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*sys.argv[1:])))

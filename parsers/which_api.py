@@ -1,0 +1,222 @@
+"""Which API a file or a record of request and response JSONL is of: OpenAI's, Anthropic's or none.
+
+A response tells by fields that only one API has, an HTTP log by its URL or headers. A request alone
+tells by roles, content blocks and parameters; messages in doubt are Chat Completions, which most
+servers speak.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from forkpoint.parsers.envelope import BATCH_RESULTS, METADATA_KEYS, Envelope, open_envelope
+from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head
+from forkpoint.parsers.raw_json import (
+    Fields,
+    complete,
+    decode_value,
+    is_list,
+    object_of,
+    present,
+    word_of,
+)
+
+# fmt: off
+_OTHER_FORMATS = frozenset((
+    "hash_ids", "token_ids", "input_length", "payload", "parentUuid", "sessionId",
+    "resourceSpans", "trajectory", "trajectory_format", "traj", "steps", "simulations",
+    "history", "instance_id", "reward", "rewards", "score", "gts", "info", "eval", "samples",
+    "observations", "generation_logprobs", "advantages",
+))
+"""Fields of other log formats whose rows also have messages or inputs."""
+
+_REQUEST_PARAMETERS = frozenset((
+    "model", "messages", "tools", "functions", "tool_choice", "function_call", "temperature",
+    "top_p", "n", "stream", "stream_options", "stop", "max_tokens", "max_completion_tokens",
+    "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "user",
+    "seed", "response_format", "parallel_tool_calls", "reasoning_effort", "store", "metadata",
+    "service_tier", "prompt_cache_key", "system", "stop_sequences", "top_k", "thinking",
+    "anthropic_version", "anthropic_beta",
+    "request", "response", "request_body", "response_body", "body", "params",
+))
+"""What a row of bare messages without a model may also hold and still be a request."""
+_REQUEST_FIELDS = _REQUEST_PARAMETERS | METADATA_KEYS
+
+_ANTHROPIC_BLOCKS = frozenset(("tool_use", "tool_result", "thinking", "redacted_thinking"))
+_OPENAI_ROLES = frozenset(("developer", "tool", "function"))
+_OPENAI_PARAMETERS = frozenset((
+    "functions", "max_completion_tokens", "response_format", "stream_options", "logprobs",
+    "frequency_penalty", "presence_penalty", "parallel_tool_calls", "reasoning_effort", "n",
+))
+# fmt: on
+_RESPONSES_PARAMETERS = frozenset(
+    ("instructions", "previous_response_id", "max_output_tokens", "reasoning", "conversation")
+)
+_RESPONSES_FIELDS = frozenset(("input", "text", "include"))
+
+Api = tuple[str, str]
+"""The name of the parser, and the reason."""
+
+
+def api_of_file(head: Head) -> tuple[str | None, str]:
+    """Which API most of a file's first records are of, and why.
+
+    Both parsers decide by this one function, so never both claim a file.
+    """
+    lines = head.lines[:32]
+    if not lines and len(head.data) >= HEAD_BYTES:
+        lines = [complete(head.data)]
+    if not lines or not lines[0].lstrip().startswith(b"{") or lines[0].strip() == b"{":
+        return None, ""
+    found: dict[str, list[str]] = {}
+    n_objects = 0
+    for line in lines:
+        try:
+            envelope = open_envelope(line)
+            n_objects += 1
+            api = api_of(envelope)
+        except BAD_RECORD:
+            continue
+        if api is not None:
+            found.setdefault(api[0], []).append(api[1])
+    if not found:
+        return None, ""
+    name, reasons = max(found.items(), key=lambda item: len(item[1]))
+    return (name, reasons[0]) if 2 * sum(map(len, found.values())) >= n_objects else (None, "")
+
+
+def api_of(envelope: Envelope) -> Api | None:
+    """Which API a record is of, and why; ``None`` if it is not request or response JSONL."""
+    answered = envelope.answer is not None or envelope.response not in (None, envelope.record)
+    if "responses_create_params" in envelope.record:
+        return None
+    if not answered and not _OTHER_FORMATS.isdisjoint(envelope.record):
+        return None
+    result = object_of(envelope.record, "result")
+    if "custom_id" in envelope.record and word_of(result, "type") in BATCH_RESULTS:
+        return ("anthropic", "Message Batches results")
+    found = api_of_response(envelope.response) or _api_of_url(envelope)
+    if found is not None or envelope.request is None:
+        return found
+    return _api_of_request(envelope)
+
+
+def api_of_response(response: Fields | None) -> Api | None:
+    """Which API a response is of, by fields that only one of them has."""
+    if response is None:
+        return None
+    raw = present(response, "choices")
+    if raw is not None and is_list(raw):
+        return ("openai", "Chat Completions responses")
+    if word_of(response, "object") == "response":
+        return ("openai", "Responses API responses")
+    raw = present(response, "output")
+    if raw is not None and is_list(raw) and "usage" in response:
+        return ("openai", "Responses API responses")
+    if word_of(response, "type") == "message" and word_of(response, "role") == "assistant":
+        return ("anthropic", "Messages API responses")
+    return None
+
+
+def _api_of_url(envelope: Envelope) -> Api | None:
+    for fields in envelope.around:
+        path = (word_of(fields, "url") or "").partition("?")[0]
+        if path.endswith("/v1/messages"):
+            return ("anthropic", "requests to /v1/messages")
+        if path.endswith(("/chat/completions", "/v1/responses")):
+            return ("openai", f"requests to {path[path.rindex('/v1') if '/v1' in path else 0 :]}")
+        headers = object_of(fields, "headers") or {}
+        if any(name.lower() == "anthropic-version" for name in headers):
+            return ("anthropic", "requests with an anthropic-version header")
+    return None
+
+
+def _api_of_request(envelope: Envelope) -> Api | None:
+    request = {name: decode_value(raw, name) for name, raw in (envelope.request or {}).items()}
+    messages = request.get("messages")
+    if isinstance(messages, list):
+        if not messages or not all(_is_message(message) for message in messages):
+            return None
+        if envelope.request is envelope.record and not _is_call(envelope, messages):
+            return None
+        return _api_of_messages(request, messages)
+    return _api_of_input(envelope, request)
+
+
+def _is_message(message: Any) -> bool:
+    """Whether it has a role; where keys are sorted and the text is cut, only ``content`` is left."""
+    return isinstance(message, dict) and isinstance(
+        message.get("role", "" if "content" in message else None), str
+    )
+
+
+def _is_call(envelope: Envelope, messages: list[dict[str, Any]]) -> bool:
+    """Whether top-level messages are a request, and not a row of training data."""
+    record = envelope.record
+    if envelope.response is not None or envelope.answer is not None or "usage" in record:
+        return True
+    if present(record, "model", "model_name") is not None:
+        return True
+    return record.keys() <= _REQUEST_FIELDS and messages[-1].get("role") != "assistant"
+
+
+def _api_of_messages(request: dict[str, Any], messages: list[dict[str, Any]]) -> Api:
+    tools = [tool for tool in _list(request.get("tools")) if isinstance(tool, dict)]
+    blocks = [
+        block
+        for message in messages
+        for block in _list(message.get("content"))
+        if isinstance(block, dict)
+    ]
+    if any("input_schema" in tool for tool in tools):
+        return ("anthropic", "requests with tools that have an input_schema")
+    if not _ANTHROPIC_BLOCKS.isdisjoint(str(block.get("type")) for block in blocks):
+        return ("anthropic", "requests with tool_use, tool_result or thinking blocks")
+    if "anthropic_version" in request:
+        return ("anthropic", "requests with an anthropic_version")
+    openai = ("openai", "Chat Completions requests: messages with roles")
+    roles = {message.get("role", "") for message in messages}
+    if (
+        messages[0].get("role") == "system"
+        or not _OPENAI_ROLES.isdisjoint(roles)
+        or not _OPENAI_PARAMETERS.isdisjoint(request)
+        or any("function" in tool for tool in tools)
+        or any("tool_calls" in message for message in messages)
+    ):
+        return openai
+    if "max_tokens" in request:
+        if "system" in request:
+            return ("anthropic", "requests with max_tokens and a top-level system prompt")
+        if any("cache_control" in block for block in blocks):
+            return ("anthropic", "requests with max_tokens and cache_control")
+        if _is_claude(request.get("model")):
+            return ("anthropic", "requests with max_tokens for a Claude model")
+    return openai
+
+
+def _api_of_input(envelope: Envelope, request: dict[str, Any]) -> Api | None:
+    """The Responses API has ``input``, as embeddings and many other logs do."""
+    found, model = request.get("input"), request.get("model")
+    if not isinstance(model, str) or "embed" in model:
+        return None
+    if envelope.answer is not None or "output" in envelope.record:
+        return None
+    why = ("openai", "Responses API requests: model and input")
+    if isinstance(found, list):
+        items = [item for item in found if isinstance(item, dict)]
+        typed = all("role" in item or "type" in item for item in items)
+        return why if items and len(items) == len(found) and typed else None
+    if isinstance(found, str):
+        known = request.keys() <= _REQUEST_FIELDS | _RESPONSES_PARAMETERS | _RESPONSES_FIELDS
+        return why if known or not _RESPONSES_PARAMETERS.isdisjoint(request) else None
+    return None
+
+
+def _is_claude(model: Any) -> bool:
+    """Whether a model's name is one of Anthropic's, with or without a platform's prefix."""
+    return isinstance(model, str) and re.match(r"(.*[./])?claude", model.lower()) is not None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
