@@ -147,7 +147,8 @@ def _worst_calls(store: Store, missed: Missed) -> tuple[WorstCall, ...]:
         )
         SELECT call_no, call_id::VARCHAR, path, line, model, started_at,
                epoch(started_at - before), miss_reason
-        FROM scope_calls JOIN timed USING (call_no) WHERE call_no IN (SELECT unnest(?))
+        FROM scope_calls JOIN timed USING (call_no) JOIN scope_sources USING (source_id)
+        WHERE call_no IN (SELECT unnest(?))
         """,
         [order.tolist()],
     )

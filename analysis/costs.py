@@ -73,9 +73,7 @@ def _update_prices(store: Store, overrides: Path | None) -> str:
         content = overrides.read_bytes() if overrides.is_file() else b""
         book += f" with {overrides} ({hashlib.sha256(content).hexdigest()[:8]})"
     wanted: set[_Pair] = set(
-        store.rows(
-            "SELECT DISTINCT provider, model FROM scope_priced_as WHERE model IS NOT NULL"
-        )
+        store.rows("SELECT DISTINCT provider, model FROM scope_priced_as WHERE model IS NOT NULL")
     )
     known = _looked_up(store) if store.get_meta("price_book") == book else set()
     if wanted <= known:

@@ -156,9 +156,7 @@ def _describe_nodes(store: Store, prompts: Prompts, nodes: Ints) -> dict[int, tu
     return {0: ("0" * 32, "")} | found
 
 
-def _branches(
-    store: Store, prompts: Prompts, fork: int, calls_below: Ints
-) -> tuple[Branch, ...]:
+def _branches(store: Store, prompts: Prompts, fork: int, calls_below: Ints) -> tuple[Branch, ...]:
     """The continuations of a fork with most calls, each with the first call that took it."""
     parent, seen = prompts.tree.parent, prompts.seen
     children = np.flatnonzero((parent == fork) & (seen != NEVER))
@@ -170,6 +168,7 @@ def _branches(
         SELECT i, kind, role, path, line
         FROM (SELECT unnest(?) AS i, unnest(?) AS call_no)
         JOIN scope_nodes USING (i) JOIN scope_calls USING (call_no)
+        JOIN scope_sources USING (source_id)
         """,
         [children.tolist(), seen[children].tolist()],
     )

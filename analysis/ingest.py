@@ -30,7 +30,9 @@ from forkpoint.analysis.store import Store
 from forkpoint.errors import ForkpointError, StrictError
 
 BATCH_BYTES = 8 << 20
-"""About how much log one merge brings: small enough to keep memory flat and progress smooth."""
+"""About how much log a worker reads at a time: small enough to keep progress smooth."""
+MERGE_ROWS = 100_000
+"""About how many rows one merge brings: a merge has a fixed cost, and its rows are held in memory."""
 PARALLEL_FROM_BYTES = 24 << 20
 """Less than this is read faster in this process than workers start."""
 
@@ -82,7 +84,7 @@ def resolve(paths: Sequence[str | Path]) -> list[Path]:
     """
     found = []
     for each in paths:
-        path = Path(os.path.abspath(Path(each).expanduser()))
+        path = Path(each).expanduser().resolve()
         if not path.exists():
             raise ForkpointError(f"{each}: no such file or folder")
         found.append(path)
@@ -113,14 +115,21 @@ def ingest(
     tasks = list(_plan(store, paths, done))
     total = sum(n_bytes for n_bytes, _ in tasks)
     read = 0
+    pending = Batch()
     for batch in _read(tasks, options, workers, total):
         if strict and batch.issues:
+            store.merge(pending)
             raise StrictError(_first_issue(batch))
-        store.merge(batch)
+        pending.add(batch)
+        if pending.rows >= MERGE_ROWS:
+            store.merge(pending)
+            pending = Batch()
         _count(done, batch)
         read += sum(each.n_bytes for each in batch.sources)
         if progress is not None:
             progress(min(read, total), total)
+    if pending.rows:
+        store.merge(pending)
     if tasks:
         refine_forks(store, options)
         store.execute("CHECKPOINT")
@@ -214,37 +223,36 @@ def _is_under(path: str, paths: Sequence[Path]) -> bool:
 
 
 def _walk(paths: Sequence[Path]) -> Iterator[tuple[str, int, int] | str]:
-    """Yield (path, size, mtime in ns) of regular files, and a message for each folder not readable."""
-    folders: list[str] = []
-    visited: set[tuple[int, int]] = set()
-    for path in paths:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            folders.append(str(path))
-        else:
-            yield str(path), status.st_size, status.st_mtime_ns
-    while folders:
-        folder = folders.pop()
+    """Yield (path, size, mtime in ns) of regular files, and a message for what cannot be looked at.
+
+    Each file and folder counts once, however many links lead to it.
+    """
+    waiting = [(str(path), path.stat) for path in reversed(paths)]
+    seen: set[tuple[int, int]] = set()
+    while waiting:
+        path, look = waiting.pop()
         try:
-            status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in visited:
-                continue
-            visited.add((status.st_dev, status.st_ino))
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            yield f"{folder}: {(error.strerror or 'unreadable').lower()}"
-            continue
-        for entry in entries:
-            try:
-                status = entry.stat()
-            except OSError as error:
-                yield f"{entry.path}: {(error.strerror or 'unreadable').lower()}"
+            status = look()
+            if _again(status, seen):
                 continue
             if stat.S_ISDIR(status.st_mode):
-                if entry.name != ".git":
-                    folders.append(entry.path)
+                entries = sorted(os.scandir(path), key=lambda entry: entry.name, reverse=True)
+                waiting += [(entry.path, entry.stat) for entry in entries if entry.name != ".git"]
             elif stat.S_ISREG(status.st_mode):
-                yield entry.path, status.st_size, status.st_mtime_ns
+                yield path, status.st_size, status.st_mtime_ns
+        except OSError as error:
+            yield f"{path}: {(error.strerror or 'unreadable').lower()}"
+
+
+def _again(status: os.stat_result, seen: set[tuple[int, int]]) -> bool:
+    """Whether a file was seen before; where the platform numbers no files, never."""
+    number = (status.st_dev, status.st_ino)
+    if not status.st_ino:
+        return False
+    if number in seen:
+        return True
+    seen.add(number)
+    return False
 
 
 def _read(

@@ -17,7 +17,14 @@ from typing import Any
 
 from forkpoint.analysis.shard import HASH_BYTES, ShardTree
 from forkpoint.parsers.base import Parser, Reread
-from forkpoint.parsers.logs import HEAD_BYTES, Log, UnreadableLog, describe, is_compressed, read_head
+from forkpoint.parsers.logs import (
+    HEAD_BYTES,
+    Log,
+    UnreadableLog,
+    describe,
+    is_compressed,
+    read_head,
+)
 from forkpoint.parsers.records import Call, Issue, Trace
 from forkpoint.parsers.registry import AmbiguousFormat, identify, parser_named
 
@@ -116,7 +123,9 @@ class Batch:
 
     sources: list[Source] = field(default_factory=list)
     nodes: dict[str, bytearray] = field(
-        default_factory=lambda: {name: bytearray() for name in ("node", "parent", "segment", "root")}
+        default_factory=lambda: {
+            name: bytearray() for name in ("node", "parent", "segment", "root")
+        }
     )
     segment_hashes: bytearray = field(default_factory=bytearray)
     segments: dict[str, Any] = field(
@@ -135,6 +144,23 @@ class Batch:
     traces: list[tuple[Any, ...]] = field(default_factory=list)
     """Rows in the order of `TRACE_COLUMNS`."""
     issues: list[tuple[int, int, int, str]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """How much there is to merge."""
+        return len(self.segment_hashes) // HASH_BYTES + len(self.calls) + len(self.sources)
+
+    def add(self, other: Batch) -> None:
+        """Take in what was read of other files."""
+        self.sources += other.sources
+        self.segment_hashes += other.segment_hashes
+        for name, column in other.nodes.items():
+            self.nodes[name] += column
+        for name, values in other.segments.items():
+            self.segments[name] += values
+        self.calls += other.calls
+        self.traces += other.traces
+        self.issues += other.issues
 
 
 def read_batch(tasks: list[Task], options: Options) -> Batch:
@@ -233,10 +259,7 @@ def _parse(
     Raises:
         Reread: the appended part needs what was before it.
     """
-    if start:
-        log = Log(path, start, task.first_line, task.checkpoint)
-    else:
-        log = Log(path)
+    log = Log(path, start, task.first_line, task.checkpoint) if start else Log(path)
     count = _counter(options.encoding) if parser.whole_prompts else None
     tree = ShardTree(log, count, options.keep_text)
     calls: list[Call] = []
@@ -252,7 +275,7 @@ def _parse(
                 issues.append(record)
     except Reread:
         raise
-    except Exception as error:  # a parser's defect must not take the run down with it
+    except Exception as error:  # noqa: BLE001 - a parser's defect must not take the run down
         reason = f"{parser.name} parser failed: {type(error).__name__}: {describe(error)}"
         issues.append(Issue(line=log.next_line, offset=log.offset, reason=reason))
     tree.finish()

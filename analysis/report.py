@@ -20,19 +20,20 @@ from forkpoint.analysis.rollouts import measure_rollouts
 from forkpoint.analysis.savings import measure_savings
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
-from forkpoint.analysis.tree import NEVER
 from forkpoint.analysis.totals import BY, measure_groups, measure_sources, measure_totals
+from forkpoint.analysis.tree import NEVER
 
 __all__ = ["BY", "Filters", "build_prefixes", "build_report"]
 
 TOP_FORKS = 10
+NO_FILTERS = Filters()
 
 
 def build_report(
     store: Store,
     paths: Sequence[Path],
     *,
-    filters: Filters = Filters(),
+    filters: Filters = NO_FILTERS,
     by: str | None = None,
     prices: Path | None = None,
 ) -> Report:
@@ -83,7 +84,7 @@ def build_prefixes(
     store: Store,
     paths: Sequence[Path],
     *,
-    filters: Filters = Filters(),
+    filters: Filters = NO_FILTERS,
     min_calls: int = 2,
     top: int = 10,
 ) -> PrefixTree:

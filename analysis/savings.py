@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from forkpoint.analysis.cache import Missed, sum_usd
 from forkpoint.analysis.results import LedgerRow, Rollouts, Savings, Totals
 from forkpoint.analysis.store import Store
@@ -81,5 +80,3 @@ def _tree_sampling(store: Store, rollouts: Rollouts) -> LedgerRow:
         evidence=f"{rollouts.rollouts} rollouts in {rollouts.groups} groups",
         needs=None if rate is not None else "a priced model, for dollars",
     )
-
-

@@ -2,7 +2,7 @@
 
 The scope lives in temporary tables that the analyses share: ``scope_sources``, ``scope_traces`` and
 ``scope_calls``. `call_no` numbers the calls from 0 in the order they were made, so it serves as
-their rank in time.
+their rank in time; calls at one instant go by file and line.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def select_scope(store: Store, paths: Sequence[Path], filters: Filters) -> None:
     store.execute(
         """
         CREATE OR REPLACE TEMP TABLE scope_sources AS
-        SELECT source_id, path, format, n_bytes, deleted FROM sources
+        SELECT source_id, path, format, n_bytes, deleted,
+               row_number() OVER (ORDER BY path) AS path_no
+        FROM sources
         WHERE path IN (SELECT unnest($exact))
            OR EXISTS (SELECT 1 FROM unnest($under) AS folders(folder)
                       WHERE starts_with(path, folder))
@@ -69,16 +71,15 @@ def select_scope(store: Store, paths: Sequence[Path], filters: Filters) -> None:
         """
     )
     condition, parameters = _conditions(filters)
-    in_scope = (
-        "(SELECT * FROM live_calls WHERE source_id IN (SELECT source_id FROM scope_sources))"
-    )
+    in_scope = "(SELECT * FROM live_calls SEMI JOIN scope_sources USING (source_id))"
     store.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE scope_calls AS
-        SELECT row_number() OVER (ORDER BY started_at NULLS LAST, once.path, line, call_id) - 1
+        SELECT row_number() OVER (ORDER BY started_at NULLS LAST, path_no, line, call_id) - 1
                    AS call_no,
-               once.*, project, agent, group_id
+               once.* EXCLUDE (path), project, agent, group_id
         FROM ({each_call_once(in_scope)}) AS once
+        JOIN scope_sources USING (source_id)
         LEFT JOIN scope_traces USING (trace_id)
         WHERE {condition}
         """,

@@ -59,9 +59,7 @@ class ShardTree:
     `segment_tokens` holds -1 where a count is not known.
     """
 
-    def __init__(
-        self, log: Log, count_tokens: CountTokens | None, keep_text: bool = False
-    ) -> None:
+    def __init__(self, log: Log, count_tokens: CountTokens | None, keep_text: bool = False) -> None:
         """
         Args:
             log: its `offset` is where new segments are said to stand.
@@ -139,7 +137,12 @@ class ShardTree:
         return parent
 
     def extend_blocks(
-        self, parent: int, scope: str, block_ids: Iterable[int | str], block_size: int, n_tokens: int
+        self,
+        parent: int,
+        scope: str,
+        block_ids: Iterable[int | str],
+        block_size: int,
+        n_tokens: int,
     ) -> int:
         left = n_tokens
         known = self._blocks

@@ -46,9 +46,7 @@ def rank_siblings(sequences: list[TokenIds]) -> tuple[list[int], list[int]]:
     order = sorted(range(len(keys)), key=keys.__getitem__)
     shared = [0] * len(order)
     for place in range(1, len(order)):
-        shared[place] = common_prefix_length(
-            sequences[order[place - 1]], sequences[order[place]]
-        )
+        shared[place] = common_prefix_length(sequences[order[place - 1]], sequences[order[place]])
     return order, shared
 
 

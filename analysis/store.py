@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
@@ -51,7 +51,7 @@ class Store:
         Raises:
             ForkpointError: it is in use, damaged, of another version, or of another tokenizer.
         """
-        fresh = path == MEMORY or not os.path.exists(path)
+        fresh = path == MEMORY or not Path(path).exists()
         if read_only and fresh and path != MEMORY:
             raise ForkpointError(f"there is no store at {path} yet: run forkpoint report first")
         connection = _connect(path, read_only=read_only and not fresh)
@@ -66,7 +66,7 @@ class Store:
             raise
         return store
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -160,9 +160,7 @@ class Store:
             )
 
     def _replace_sources(self, batch: Batch) -> None:
-        replaced = [source.source_id for source in batch.sources if not source.appended]
-        for table in ("calls", "traces", "issues"):
-            self.execute(f"DELETE FROM {table} WHERE source_id IN (SELECT unnest(?))", [replaced])
+        """Write the rows of files read, and take out what those rows replace."""
         ids = [source.source_id for source in batch.sources]
         before = dict(
             self.rows(
@@ -170,50 +168,60 @@ class Store:
                 [ids],
             )
         )
-        for source in batch.sources:
-            if source.appended:
+        if before:
+            again = [each for each in batch.sources if each.source_id in before]
+            replaced = [each.source_id for each in again if not each.appended]
+            for table in ("calls", "traces", "issues"):
                 self.execute(
-                    "DELETE FROM issues WHERE source_id = ? AND record_offset >= ?",
-                    [source.source_id, before.get(source.source_id, 0)],
+                    f"DELETE FROM {table} WHERE source_id IN (SELECT unnest(?))", [replaced]
                 )
-        self.execute("DELETE FROM sources WHERE source_id IN (SELECT unnest(?))", [ids])
-        self.connection.executemany(
-            "INSERT INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, false)",
-            [_source_row(source) for source in batch.sources],
-        )
+            for each in again:
+                if each.appended:
+                    self.execute(
+                        "DELETE FROM issues WHERE source_id = ? AND record_offset >= ?",
+                        [each.source_id, before[each.source_id]],
+                    )
+            self.execute("DELETE FROM sources WHERE source_id IN (SELECT unnest(?))", [ids])
+        names = [each.name for each in fields(Source) if each.name != "appended"]
+        columns = {name: [getattr(each, name) for each in batch.sources] for name in names}
+        with self._staged("staged_sources", _columns(columns)):
+            self.execute(
+                f"INSERT INTO sources SELECT {', '.join(names)}, false FROM staged_sources"
+            )
 
     def _merge_segments(self, batch: Batch) -> None:
         if not batch.segment_hashes:
             return
         staged = _hash_columns({"segment": batch.segment_hashes}) | _columns(batch.segments)
-        self.connection.register("staged_segments", staged)
-        self.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE new_segments AS
-            SELECT {_uuid("segment")} AS segment, any_value(kind) AS kind, any_value(role) AS role,
-                   any_value(n_bytes) AS n_bytes, nullif(max(n_tokens), -1) AS n_tokens,
-                   min(source_id) AS source_id,
-                   arg_min(record_offset, (source_id, record_offset)) AS record_offset,
-                   max(text) AS text
-            FROM staged_segments GROUP BY ALL
-            """.replace("GROUP BY ALL", "GROUP BY segment_hi, segment_lo")
-        )
-        self.connection.unregister("staged_segments")
-        # A segment already there learns what it lacked, and a place in a file that still exists.
-        self.execute(
-            """
-            UPDATE segments SET n_tokens = coalesce(segments.n_tokens, new.n_tokens),
-                                text = coalesce(segments.text, new.text),
-                                source_id = new.source_id, record_offset = new.record_offset
-            FROM new_segments AS new
-            WHERE segments.segment = new.segment AND (
-                (segments.n_tokens IS NULL AND new.n_tokens IS NOT NULL)
-                OR (segments.text IS NULL AND new.text IS NOT NULL)
-                OR segments.source_id IN (SELECT source_id FROM sources WHERE deleted)
-                OR segments.source_id = new.source_id
+        with self._staged("staged_segments", staged):
+            self.execute(
+                f"""
+                CREATE OR REPLACE TEMP TABLE new_segments AS
+                SELECT {_uuid("segment")} AS segment,
+                       any_value(kind) AS kind, any_value(role) AS role,
+                       any_value(n_bytes) AS n_bytes, nullif(max(n_tokens), -1) AS n_tokens,
+                       min(source_id) AS source_id,
+                       arg_min(record_offset, (source_id, record_offset)) AS record_offset,
+                       max(text) AS text
+                FROM staged_segments GROUP BY segment_hi, segment_lo
+                """
             )
-            """
-        )
+        if self.value("SELECT count(*) FROM segments"):
+            # A segment already there learns what it lacked, and a place in a file that still exists.
+            self.execute(
+                """
+                UPDATE segments SET n_tokens = coalesce(segments.n_tokens, new.n_tokens),
+                                    text = coalesce(segments.text, new.text),
+                                    source_id = new.source_id, record_offset = new.record_offset
+                FROM new_segments AS new
+                WHERE segments.segment = new.segment AND (
+                    (segments.n_tokens IS NULL AND new.n_tokens IS NOT NULL)
+                    OR (segments.text IS NULL AND new.text IS NOT NULL)
+                    OR segments.source_id IN (SELECT source_id FROM sources WHERE deleted)
+                    OR segments.source_id = new.source_id
+                )
+                """
+            )
         self.execute(
             """
             INSERT INTO segments
@@ -221,61 +229,73 @@ class Store:
             FROM new_segments ANTI JOIN segments USING (segment)
             """
         )
+        self.execute("DROP TABLE new_segments")
 
     def _merge_nodes(self, batch: Batch) -> None:
         if not batch.nodes["node"]:
             return
-        self.connection.register("staged_nodes", _hash_columns(batch.nodes))
         columns = ", ".join(f"{_uuid(name)} AS {name}" for name in batch.nodes)
-        self.execute(
-            f"""
-            INSERT INTO nodes
-            SELECT node, parent, segment, root
-            FROM (SELECT DISTINCT {columns} FROM staged_nodes) ANTI JOIN nodes USING (node)
-            """
-        )
-        self.connection.unregister("staged_nodes")
+        with self._staged("staged_nodes", _hash_columns(batch.nodes)):
+            self.execute(
+                f"""
+                INSERT INTO nodes
+                SELECT node, parent, segment, root
+                FROM (SELECT DISTINCT {columns} FROM staged_nodes) ANTI JOIN nodes USING (node)
+                """
+            )
 
     def _insert_calls(self, batch: Batch) -> None:
         if not batch.calls:
             return
         columns = _transposed(CALL_COLUMNS, batch.calls)
-        hashes = {name: columns[name] for name in ("call_id", "request", "prompt", "completion")}
-        staged = _columns({k: v for k, v in columns.items() if k not in hashes})
-        staged |= _hash_columns({name: _join(values) for name, values in hashes.items()})
-        self.connection.register("staged_calls", staged)
-        selected = ", ".join(_call_column(name) for name in columns)
-        self.execute(
-            f"CREATE OR REPLACE TEMP TABLE new_calls AS SELECT {selected} FROM staged_calls"
+        hashes = {
+            name: columns.pop(name) for name in ("call_id", "request", "prompt", "completion")
+        }
+        staged = _columns(columns) | _hash_columns(
+            {name: _join(values) for name, values in hashes.items()}
         )
-        self.connection.unregister("staged_calls")
-        self.execute(
-            """
-            DELETE FROM calls USING new_calls AS new
-            WHERE calls.source_id = new.source_id AND calls.call_id = new.call_id
-              AND calls.scope = new.scope AND calls.request IS NOT DISTINCT FROM new.request
-            """
-        )
-        self.execute("INSERT INTO calls SELECT * FROM new_calls")
+        selected = ", ".join(_call_column(name) for name in CALL_COLUMNS)
+        appended = [each.source_id for each in batch.sources if each.appended]
+        with self._staged("staged_calls", staged):
+            if appended:
+                # A response whose lines straddle the point read to before comes whole again.
+                self.execute(
+                    f"""
+                    DELETE FROM calls USING (SELECT {selected} FROM staged_calls) AS new
+                    WHERE calls.source_id IN (SELECT unnest(?)) AND calls.source_id = new.source_id
+                      AND calls.call_id = new.call_id AND calls.scope = new.scope
+                      AND calls.request IS NOT DISTINCT FROM new.request
+                    """,
+                    [appended],
+                )
+            self.execute(f"INSERT INTO calls SELECT {selected} FROM staged_calls")
 
     def _insert_traces(self, batch: Batch) -> None:
         if not batch.traces:
             return
         columns = _transposed(TRACE_COLUMNS, batch.traces)
-        staged = _columns({k: v for k, v in columns.items() if k != "leaf"})
-        staged |= _hash_columns({"leaf": _join(columns["leaf"])})
-        self.connection.register("staged_traces", staged)
+        staged = _hash_columns({"leaf": _join(columns.pop("leaf"))}) | _columns(columns)
         selected = ", ".join(
-            _nullable_uuid(name) if name == "leaf" else name for name in columns
+            _nullable_uuid(name) if name == "leaf" else name for name in TRACE_COLUMNS
         )
-        self.execute(
-            """
-            DELETE FROM traces USING staged_traces AS new
-            WHERE traces.source_id = new.source_id AND traces.trace_id = new.trace_id
-            """
-        )
-        self.execute(f"INSERT INTO traces SELECT {selected} FROM staged_traces")
-        self.connection.unregister("staged_traces")
+        with self._staged("staged_traces", staged):
+            if any(each.appended for each in batch.sources):
+                self.execute(
+                    """
+                    DELETE FROM traces USING staged_traces AS new
+                    WHERE traces.source_id = new.source_id AND traces.trace_id = new.trace_id
+                    """
+                )
+            self.execute(f"INSERT INTO traces SELECT {selected} FROM staged_traces")
+
+    @contextmanager
+    def _staged(self, name: str, columns: dict[str, Any]) -> Iterator[None]:
+        """Let queries read `columns` (arrays of one length) as the table `name`."""
+        self.connection.register(name, columns)
+        try:
+            yield
+        finally:
+            self.connection.unregister(name)
 
 
 def each_call_once(relation: str) -> str:
@@ -285,10 +305,16 @@ def each_call_once(relation: str) -> str:
     only if those agree. Of several copies the fullest counts, then the earliest.
     """
     return f"""
+        WITH among AS (FROM {relation}),
+        repeated AS (
+            SELECT root_scope, call_id FROM among GROUP BY ALL HAVING count(*) > 1
+        )
+        SELECT * FROM among ANTI JOIN repeated USING (root_scope, call_id)
+        UNION ALL BY NAME
         SELECT * EXCLUDE (same_request) FROM (
             SELECT *, coalesce(request, max(request) OVER (PARTITION BY root_scope, call_id))
                       AS same_request
-            FROM {relation}
+            FROM among SEMI JOIN repeated USING (root_scope, call_id)
         )
         QUALIFY row_number() OVER (
             PARTITION BY root_scope, call_id, same_request
@@ -321,22 +347,6 @@ def _why_not_open(path: str, error: duckdb.Error) -> str:
     return (
         f"{path} is damaged or not a store ({text[:120]}): delete it (your logs are untouched) "
         "or name another with --store"
-    )
-
-
-def _source_row(source: Source) -> tuple[Any, ...]:
-    return (
-        source.source_id,
-        source.path,
-        source.format,
-        source.note,
-        source.n_bytes,
-        source.mtime_ns,
-        source.read_bytes,
-        source.next_line,
-        source.head_hash,
-        source.tail_hash,
-        source.checkpoint,
     )
 
 

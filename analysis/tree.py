@@ -114,7 +114,9 @@ def first_seen(tree: PrefixTree, nodes: Ints, ranks: Ints) -> Ints:
     return tree.subtree_min(seen)
 
 
-def deepest_seen_before(tree: PrefixTree, seen: Ints, nodes: Ints, ranks: Ints) -> tuple[Ints, Ints]:
+def deepest_seen_before(
+    tree: PrefixTree, seen: Ints, nodes: Ints, ranks: Ints
+) -> tuple[Ints, Ints]:
     """Where each sequence leaves what came before it.
 
     Returns:
@@ -129,9 +131,7 @@ def deepest_seen_before(tree: PrefixTree, seen: Ints, nodes: Ints, ranks: Ints) 
     return last, first
 
 
-def head_shared_with_earlier(
-    order: Ints, shared: Ints, seen: Ints
-) -> Ints:
+def head_shared_with_earlier(order: Ints, shared: Ints, seen: Ints) -> Ints:
     """Longest prefix each sibling shares with any sibling seen before it.
 
     Args:

@@ -111,7 +111,7 @@ class Anthropic(ApiLog):
             return None
         return _content_segments(decode_list(raw, "content"), "assistant")
 
-    def _usage(self, raw: msgspec.Raw) -> tuple[Usage | None, float | None]:
+    def _usage(self, raw: msgspec.Raw) -> tuple[Usage, float | None]:
         logged = decode(raw, _USAGE, "usage")
         split = logged.cache_creation or _CacheCreation()
         read, write = logged.cache_read_input_tokens, logged.cache_creation_input_tokens
@@ -128,7 +128,7 @@ class Anthropic(ApiLog):
             cache_write_1h_tokens=long,
             output_tokens=logged.output_tokens,
         )
-        return (None if usage == _NOTHING else usage), None
+        return usage, None
 
     def _provider(self, envelope: Envelope, model: str | None) -> str | None:
         found = provider_of(envelope)
@@ -150,9 +150,6 @@ class Anthropic(ApiLog):
         if is_text(reason):
             return decode_text(reason, "cache_miss_reason")
         return text_of(decode_fields(reason, "cache_miss_reason"), "type")
-
-
-_NOTHING = Usage()
 
 
 def _system_segments(raw: msgspec.Raw) -> list[Segment]:

@@ -48,6 +48,7 @@ RESPONSE_WINDOW = 512
 
 _SMALL_RANDOM_ID = re.compile(r"chatcmpl-\d{1,3}")
 """Ollama draws its response ids from 999 numbers: they identify nothing."""
+_NO_COUNTS = Usage()
 
 
 class Segment(NamedTuple):
@@ -94,8 +95,8 @@ class ApiLog(ABC):
 
     def identify(self, head: Head) -> str | None:
         """Claim a file if at least half of its first records are of this API."""
-        api, why = api_of_file(head)
-        return why if api == self.name else None
+        api = api_of_file(head)
+        return api.why if api is not None and api.parser == self.name else None
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield the file's calls, traces and issues."""
@@ -124,8 +125,8 @@ class ApiLog(ABC):
     def _completion(self, response: Fields) -> list[Segment] | None: ...
 
     @abstractmethod
-    def _usage(self, raw: msgspec.Raw) -> tuple[Usage | None, float | None]:
-        """The token counts, and the cost in US dollars where the API states it."""
+    def _usage(self, raw: msgspec.Raw) -> tuple[Usage, float | None]:
+        """The token counts, and the cost in US dollars where the log states it."""
 
     @abstractmethod
     def _provider(self, envelope: Envelope, model: str | None) -> str | None: ...
@@ -175,14 +176,14 @@ class ApiLog(ABC):
 
     def _refuse_others(self, envelope: Envelope) -> None:
         api = api_of_response(envelope.response)
-        if api is not None and api[0] != self.name:
-            raise ValueError(f"a record of another API: {api[1]}")
+        if api is not None and api.parser != self.name:
+            raise ValueError(f"a record of another API: {api.why}")
 
     def _facts(self, envelope: Envelope, line: Line) -> Call:
         """The call but for its identity and its places in the tree and in a trace."""
         response = envelope.response or {}
         raw = envelope.usage
-        usage, cost = (None, None) if raw is None else self._usage(raw)
+        usage, cost = (_NO_COUNTS, None) if raw is None else self._usage(raw)
         times = times_of(envelope)
         model = text_of(response, "model") or text_of(envelope.request, "model")
         model = model or text_of(envelope.record, "model", "model_name")
@@ -196,7 +197,7 @@ class ApiLog(ABC):
             duration_s=times.duration_s,
             provider=self._provider(envelope, model),
             model=model,
-            usage=usage,
+            usage=None if usage == _NO_COUNTS else usage,
             service_tier=self._service_tier(response),
             miss_reason=self._miss_reason(response),
             logged_cost_usd=cost,

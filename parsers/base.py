@@ -44,7 +44,12 @@ class Tree(Protocol):
         ...
 
     def extend_blocks(
-        self, parent: int, scope: str, block_ids: Iterable[int | str], block_size: int, n_tokens: int
+        self,
+        parent: int,
+        scope: str,
+        block_ids: Iterable[int | str],
+        block_size: int,
+        n_tokens: int,
     ) -> int:
         """Append hashed KV blocks: each holds `block_size` tokens, the last one the rest of `n_tokens`.
 

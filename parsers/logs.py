@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,7 +45,7 @@ def open_log(path: Path) -> BinaryIO:
     Raises:
         OSError: the file cannot be opened.
     """
-    raw = open(path, "rb")
+    raw = open(path, "rb")  # noqa: SIM115 - the caller closes it
     magic = raw.read(4)
     raw.seek(0)
     if magic.startswith(_GZIP_MAGIC):
@@ -250,7 +249,12 @@ def decode_json(data: bytes, decoder: msgspec.json.Decoder[T], type_: type[T]) -
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        if b"\\ud" not in data and b"\\uD" not in data and b"NaN" not in data and b"Infinity" not in data:
+        if (
+            b"\\ud" not in data
+            and b"\\uD" not in data
+            and b"NaN" not in data
+            and b"Infinity" not in data
+        ):
             raise
     lenient = json.loads(data, parse_constant=lambda _: None)
     return msgspec.convert(lenient, type_)
@@ -258,8 +262,3 @@ def decode_json(data: bytes, decoder: msgspec.json.Decoder[T], type_: type[T]) -
 
 BAD_RECORD = (ValueError, RecursionError)
 """What `decode_json` raises: `msgspec.MsgspecError` and `UnicodeDecodeError` are `ValueError` kinds."""
-
-
-def file_size(path: Path) -> int:
-    """Size in bytes, on disk."""
-    return os.stat(path).st_size

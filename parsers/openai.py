@@ -221,7 +221,7 @@ class OpenAI(ApiLog):
         items = decode_list(output, "output")
         return [segment for raw in items for segment in _item_segments(raw)] or None
 
-    def _usage(self, raw: msgspec.Raw) -> tuple[Usage | None, float | None]:
+    def _usage(self, raw: msgspec.Raw) -> tuple[Usage, float | None]:
         logged = decode(raw, _USAGE, "usage")
         total = logged.prompt_tokens
         hit, miss = logged.prompt_cache_hit_tokens, logged.prompt_cache_miss_tokens
@@ -244,7 +244,7 @@ class OpenAI(ApiLog):
         cost = logged.cost
         if cost is not None and not 0 <= cost < 1e9:
             raise ValueError(f"usage: a cost of {cost} dollars")
-        return (None if usage == _NOTHING else usage), cost
+        return usage, cost
 
     def _provider(self, envelope: Envelope, model: str | None) -> str | None:
         found = provider_of(envelope)
@@ -262,9 +262,6 @@ class OpenAI(ApiLog):
         if raw is None:
             return None
         return text_of(decode_fields(raw, "prompt_cache_diagnostics"), "reason")
-
-
-_NOTHING = Usage()
 
 
 def _conversation(fields: Fields) -> str | None:

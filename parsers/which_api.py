@@ -8,7 +8,7 @@ servers speak.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from forkpoint.parsers.envelope import BATCH_RESULTS, METADATA_KEYS, Envelope, open_envelope
 from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head
@@ -55,23 +55,24 @@ _RESPONSES_PARAMETERS = frozenset(
 )
 _RESPONSES_FIELDS = frozenset(("input", "text", "include"))
 
-Api = tuple[str, str]
-"""The name of the parser, and the reason."""
+
+class Api(NamedTuple):
+    """A verdict."""
+
+    parser: str
+    """The name of the parser: ``openai`` or ``anthropic``."""
+    why: str
+    """What the records are, in a few words."""
 
 
-def api_of_file(head: Head) -> tuple[str | None, str]:
-    """Which API most of a file's first records are of, and why.
+def api_of_file(head: Head) -> Api | None:
+    """Which API at least half of a file's first records are of; ``None`` if they are of neither.
 
     Both parsers decide by this one function, so never both claim a file.
     """
-    lines = head.lines[:32]
-    if not lines and len(head.data) >= HEAD_BYTES:
-        lines = [complete(head.data)]
-    if not lines or not lines[0].lstrip().startswith(b"{") or lines[0].strip() == b"{":
-        return None, ""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Api]] = {}
     n_objects = 0
-    for line in lines:
+    for line in _first_records(head):
         try:
             envelope = open_envelope(line)
             n_objects += 1
@@ -79,11 +80,20 @@ def api_of_file(head: Head) -> tuple[str | None, str]:
         except BAD_RECORD:
             continue
         if api is not None:
-            found.setdefault(api[0], []).append(api[1])
-    if not found:
-        return None, ""
-    name, reasons = max(found.items(), key=lambda item: len(item[1]))
-    return (name, reasons[0]) if 2 * sum(map(len, found.values())) >= n_objects else (None, "")
+            found.setdefault(api.parser, []).append(api)
+    if not found or 2 * sum(map(len, found.values())) < n_objects:
+        return None
+    return max(found.values(), key=len)[0]
+
+
+def _first_records(head: Head) -> list[bytes]:
+    """Whole lines, or the one that is longer than the head; none if the first is no record."""
+    lines = head.lines[:32]
+    if not lines and len(head.data) >= HEAD_BYTES:
+        lines = [complete(head.data)]
+    first = lines[0].strip() if lines else b""
+    # A brace alone begins a document that goes on in the next lines.
+    return lines if first.startswith(b"{") and first != b"{" else []
 
 
 def api_of(envelope: Envelope) -> Api | None:
@@ -95,7 +105,7 @@ def api_of(envelope: Envelope) -> Api | None:
         return None
     result = object_of(envelope.record, "result")
     if "custom_id" in envelope.record and word_of(result, "type") in BATCH_RESULTS:
-        return ("anthropic", "Message Batches results")
+        return Api("anthropic", "Message Batches results")
     found = api_of_response(envelope.response) or _api_of_url(envelope)
     if found is not None or envelope.request is None:
         return found
@@ -108,14 +118,14 @@ def api_of_response(response: Fields | None) -> Api | None:
         return None
     raw = present(response, "choices")
     if raw is not None and is_list(raw):
-        return ("openai", "Chat Completions responses")
+        return Api("openai", "Chat Completions responses")
     if word_of(response, "object") == "response":
-        return ("openai", "Responses API responses")
+        return Api("openai", "Responses API responses")
     raw = present(response, "output")
     if raw is not None and is_list(raw) and "usage" in response:
-        return ("openai", "Responses API responses")
+        return Api("openai", "Responses API responses")
     if word_of(response, "type") == "message" and word_of(response, "role") == "assistant":
-        return ("anthropic", "Messages API responses")
+        return Api("anthropic", "Messages API responses")
     return None
 
 
@@ -123,12 +133,14 @@ def _api_of_url(envelope: Envelope) -> Api | None:
     for fields in envelope.around:
         path = (word_of(fields, "url") or "").partition("?")[0]
         if path.endswith("/v1/messages"):
-            return ("anthropic", "requests to /v1/messages")
+            return Api("anthropic", "requests to /v1/messages")
         if path.endswith(("/chat/completions", "/v1/responses")):
-            return ("openai", f"requests to {path[path.rindex('/v1') if '/v1' in path else 0 :]}")
+            return Api(
+                "openai", f"requests to {path[path.rindex('/v1') if '/v1' in path else 0 :]}"
+            )
         headers = object_of(fields, "headers") or {}
         if any(name.lower() == "anthropic-version" for name in headers):
-            return ("anthropic", "requests with an anthropic-version header")
+            return Api("anthropic", "requests with an anthropic-version header")
     return None
 
 
@@ -169,30 +181,44 @@ def _api_of_messages(request: dict[str, Any], messages: list[dict[str, Any]]) ->
         for block in _list(message.get("content"))
         if isinstance(block, dict)
     ]
+    why = _only_anthropic_has(request, tools, blocks)
+    if why is None and not _only_openai_has(request, tools, messages):
+        why = _points_to_anthropic(request, blocks)
+    if why is not None:
+        return Api("anthropic", f"requests with {why}")
+    return Api("openai", "Chat Completions requests: messages with roles")
+
+
+def _only_anthropic_has(
+    request: dict[str, Any], tools: list[dict[str, Any]], blocks: list[dict[str, Any]]
+) -> str | None:
     if any("input_schema" in tool for tool in tools):
-        return ("anthropic", "requests with tools that have an input_schema")
+        return "tools that have an input_schema"
     if not _ANTHROPIC_BLOCKS.isdisjoint(str(block.get("type")) for block in blocks):
-        return ("anthropic", "requests with tool_use, tool_result or thinking blocks")
-    if "anthropic_version" in request:
-        return ("anthropic", "requests with an anthropic_version")
-    openai = ("openai", "Chat Completions requests: messages with roles")
-    roles = {message.get("role", "") for message in messages}
-    if (
+        return "tool_use, tool_result or thinking blocks"
+    return "an anthropic_version" if "anthropic_version" in request else None
+
+
+def _only_openai_has(
+    request: dict[str, Any], tools: list[dict[str, Any]], messages: list[dict[str, Any]]
+) -> bool:
+    return (
         messages[0].get("role") == "system"
-        or not _OPENAI_ROLES.isdisjoint(roles)
+        or not _OPENAI_ROLES.isdisjoint(message.get("role", "") for message in messages)
         or not _OPENAI_PARAMETERS.isdisjoint(request)
         or any("function" in tool for tool in tools)
         or any("tool_calls" in message for message in messages)
-    ):
-        return openai
-    if "max_tokens" in request:
-        if "system" in request:
-            return ("anthropic", "requests with max_tokens and a top-level system prompt")
-        if any("cache_control" in block for block in blocks):
-            return ("anthropic", "requests with max_tokens and cache_control")
-        if _is_claude(request.get("model")):
-            return ("anthropic", "requests with max_tokens for a Claude model")
-    return openai
+    )
+
+
+def _points_to_anthropic(request: dict[str, Any], blocks: list[dict[str, Any]]) -> str | None:
+    if "max_tokens" not in request:
+        return None
+    if "system" in request:
+        return "max_tokens and a top-level system prompt"
+    if any("cache_control" in block for block in blocks):
+        return "max_tokens and cache_control"
+    return "max_tokens for a Claude model" if _is_claude(request.get("model")) else None
 
 
 def _api_of_input(envelope: Envelope, request: dict[str, Any]) -> Api | None:
@@ -202,7 +228,7 @@ def _api_of_input(envelope: Envelope, request: dict[str, Any]) -> Api | None:
         return None
     if envelope.answer is not None or "output" in envelope.record:
         return None
-    why = ("openai", "Responses API requests: model and input")
+    why = Api("openai", "Responses API requests: model and input")
     if isinstance(found, list):
         items = [item for item in found if isinstance(item, dict)]
         typed = all("role" in item or "type" in item for item in items)

@@ -35,6 +35,7 @@ def sample_logs() -> Path:
     """The logs that come with the project."""
     return REPOSITORY / "sample_logs"
 
+
 settings.register_profile("fast", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))

@@ -47,7 +47,12 @@ class RecordingTree:
         return self._add(parent, Seen(Kind.TOKENS, "", tuple(token_ids)))
 
     def extend_blocks(
-        self, parent: int, scope: str, block_ids: Iterable[int | str], block_size: int, n_tokens: int
+        self,
+        parent: int,
+        scope: str,
+        block_ids: Iterable[int | str],
+        block_size: int,
+        n_tokens: int,
     ) -> int:
         left = n_tokens
         for block in block_ids:

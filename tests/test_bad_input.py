@@ -95,8 +95,7 @@ def test_one_enormous_line_is_an_issue_and_the_lines_around_it_are_kept(tmp_path
     with open(tmp_path / "mixed.jsonl", "wb") as log:
         log.write("".join(f"{line}\n" for line in claude_lines("a", 1)).encode())
         log.write(b'{"type": "user", "uuid": "x", "message": {"content": "')
-        for _ in range(200):
-            log.write(b"y" * (1 << 20))
+        log.writelines(b"y" * (1 << 20) for _ in range(200))
         log.write(b'"}}\n')
         log.write("".join(f"{line}\n" for line in claude_lines("b", 1)).encode())
     calls, issues = read(tmp_path)
@@ -170,7 +169,9 @@ def test_a_file_that_cannot_be_opened_is_an_issue(
 
 def test_ids_and_names_of_any_kind_are_only_text(tmp_path: Path) -> None:
     lines = claude_lines("'; DROP TABLE calls; --", 2)
-    lines += [line.replace('"/w"', json.dumps("\ud83d\x00[red]=1+1")) for line in claude_lines("z", 1)]
+    lines += [
+        line.replace('"/w"', json.dumps("\ud83d\x00[red]=1+1")) for line in claude_lines("z", 1)
+    ]
     write(tmp_path / "odd.jsonl", lines)
     assert read(tmp_path)[0] == 7
 
@@ -215,9 +216,7 @@ def test_a_store_in_use_by_another_process_is_named(tmp_path: Path) -> None:
 
     path = str(tmp_path / "store.duckdb")
     Store.open(path, encoding=DEFAULT_ENCODING).close()
-    code = (
-        "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
-    )
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
     other = subprocess.Popen(
         [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

@@ -15,7 +15,9 @@ from forkpoint.analysis.results import Report
 from forkpoint.analysis.store import MEMORY, Store
 from forkpoint.analysis.tokens import DEFAULT_ENCODING, reference_ids
 
-OPUS = "claude-opus-4-5-20251101"  # USD per million: 5 in, 25 out, 0.5 read, 6.25 write, 10 1 h write
+OPUS = (
+    "claude-opus-4-5-20251101"  # USD per million: 5 in, 25 out, 0.5 read, 6.25 write, 10 1 h write
+)
 
 
 def report_on(folder: Path) -> Report:
@@ -198,8 +200,10 @@ def test_calibration_finds_the_planted_ratio_and_unlogged_part(tmp_path: Path) -
 
 def chat(folder: Path, name: str, requests: list[dict[str, Any]]) -> None:
     with open(folder / f"{name}.jsonl", "w") as log:
-        for i, request in enumerate(requests):
-            log.write(json.dumps({"timestamp": 1_760_000_000 + i} | request) + "\n")
+        log.writelines(
+            json.dumps({"timestamp": 1_760_000_000 + i} | request) + "\n"
+            for i, request in enumerate(requests)
+        )
 
 
 def message(role: str, text: str) -> dict[str, str]:

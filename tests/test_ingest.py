@@ -107,7 +107,9 @@ def test_unchanged_files_are_not_read_again(store: Store, tmp_path: Path) -> Non
     assert contents(store, tmp_path) == before
 
 
-def test_a_grown_file_costs_its_tail_and_ends_as_if_read_whole(store: Store, tmp_path: Path) -> None:
+def test_a_grown_file_costs_its_tail_and_ends_as_if_read_whole(
+    store: Store, tmp_path: Path
+) -> None:
     log = tmp_path / "a.jsonl"
     lines = claude_lines("s", 12)
     write(log, lines[:9])
@@ -280,6 +282,7 @@ from forkpoint.analysis import ingest as module
 from forkpoint.analysis.ingest_worker import Options
 from forkpoint.analysis.store import Store
 module.BATCH_BYTES = 20_000
+module.MERGE_ROWS = 100
 with Store.open(sys.argv[1], encoding="o200k_base") as store:
     print("open", flush=True)
     module.ingest(store, module.resolve([sys.argv[2]]), Options("o200k_base"), workers=1)

@@ -45,7 +45,7 @@ def test_a_call_has_its_prompt_completion_time_and_session(tmp_path: Path) -> No
     assert [trace.id for trace in parsed.traces] == ["s1"]
     assert call.started_at == datetime(2025, 10, 9, 8, 53, 20, 1, tzinfo=UTC)
     assert (call.usage, call.model, call.line, call.offset) == (None, None, 1, 0)
-    assert parsed.tree.path(call.prompt)[0] == (Kind.TEXT, "prompt", "user: hi")
+    assert parsed.tree.path(call.prompt)[0] == (Kind.RENDERED, "prompt", "user: hi")
     assert call.completion is not None
     assert parsed.tree.path(call.completion)[0].content == "user: hihello"
 

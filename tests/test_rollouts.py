@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,10 @@ samples = st.tuples(
 )
 groups = st.dictionaries(
     st.sampled_from(["a", "b", "c"]),
-    st.tuples(st.integers(1, 70), st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=70), min_size=1, max_size=5)),
+    st.tuples(
+        st.integers(1, 70),
+        st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=70), min_size=1, max_size=5),
+    ),
     min_size=1,
     max_size=3,
 )
@@ -79,18 +82,28 @@ def test_group_trees_equal_brute_force(tmp_path_factory: Any, groups: dict[str, 
     )
 
 
-@given(st.lists(st.lists(st.integers(0, 1), max_size=5).map(tuple), min_size=1, max_size=9, unique=True))
+@given(
+    st.lists(
+        st.lists(st.integers(0, 1), max_size=5).map(tuple), min_size=1, max_size=9, unique=True
+    )
+)
 def test_branchings_equal_comparing_each_pair(sequences: list[tuple[int, ...]]) -> None:
     sequences.sort()
+
     def lcp(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-        return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    shared = np.array([0] + [lcp(a, b) for a, b in zip(sequences, sequences[1:], strict=False)])
+        return next(
+            (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+        )
+
+    shared = np.array([0] + [lcp(a, b) for a, b in pairwise(sequences)])
     found = branchings(shared, np.array([len(each) for each in sequences]))
     at_start = {each[0] for each in sequences if each}
     expected = [len(at_start)] if len(at_start) > 1 else []
     for prefix in token_fork_points(sequences):
         n = len(prefix)
-        expected.append(len({each[n] for each in sequences if each[:n] == prefix and len(each) > n}))
+        expected.append(
+            len({each[n] for each in sequences if each[:n] == prefix and len(each) > n})
+        )
     assert sorted(branches for _, branches in found) == sorted(expected)
     assert sorted(p for p, _ in found) == sorted(
         [len(prefix) for prefix in token_fork_points(sequences)] + [0] * (len(at_start) > 1)
@@ -103,9 +116,7 @@ def test_pass_hat_equals_drawing_every_subset(groups: list[list[bool]]) -> None:
     found = pass_hat(rewards)
     assert set(found) == set(range(1, min(map(len, groups)) + 1))
     for k, value in found.items():
-        per_group = [
-            np.mean([all(draw) for draw in combinations(wins, k)]) for wins in groups
-        ]
+        per_group = [np.mean([all(draw) for draw in combinations(wins, k)]) for wins in groups]
         assert value == pytest.approx(np.mean(per_group))
 
 

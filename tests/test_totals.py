@@ -50,7 +50,9 @@ def test_a_time_splits_the_calls_in_two(store: Store, sample_logs: Path) -> None
     folder = sample_logs / "codex"
     whole = build_report(store, [folder])
     assert whole.provenance.first_call and whole.provenance.last_call
-    middle = whole.provenance.first_call + (whole.provenance.last_call - whole.provenance.first_call) / 2
+    middle = (
+        whole.provenance.first_call + (whole.provenance.last_call - whole.provenance.first_call) / 2
+    )
     before = build_report(store, [folder], filters=Filters(until=middle.replace(tzinfo=UTC)))
     after = build_report(store, [folder], filters=Filters(since=middle.replace(tzinfo=UTC)))
     assert before.totals.calls > 0 and after.totals.calls > 0

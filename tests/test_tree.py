@@ -26,7 +26,9 @@ def path(parent: np.ndarray, node: int) -> list[int]:
 
 
 @given(parents(), st.randoms())
-def test_depths_sums_and_minima_equal_walking_every_path(parent: np.ndarray, random: object) -> None:
+def test_depths_sums_and_minima_equal_walking_every_path(
+    parent: np.ndarray, random: object
+) -> None:
     tree = PrefixTree(parent)
     n = len(parent)
     values = np.array([random.randint(0, 50) for _ in range(n)], dtype=np.int64)
@@ -68,13 +70,25 @@ def test_nodes_that_no_call_passes_are_never_seen() -> None:
     assert seen.tolist() == [0, 0, NEVER]
 
 
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), min_size=1, max_size=9, unique=True), st.randoms())
+@given(
+    st.lists(
+        st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple),
+        min_size=1,
+        max_size=9,
+        unique=True,
+    ),
+    st.randoms(),
+)
 def test_shared_heads_equal_comparing_each_pair_of_siblings(
     sequences: list[tuple[int, ...]], random: object
 ) -> None:
     sequences.sort()
+
     def lcp(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-        return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+        return next(
+            (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+        )
+
     k = len(sequences)
     shared = np.array([0] + [lcp(sequences[i - 1], sequences[i]) for i in range(1, k)])
     seen = np.array(random.sample(range(100), k))
