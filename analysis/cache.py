@@ -79,6 +79,7 @@ def measure_cache(
     total = int(prompts.size[sized].sum())
     reported_total = int(prompts.size[missed.reported].sum())
     ideal = int(missed.ideal.sum())
+    evidence = _evidence(store, prompts)
     return Cache(
         hit_rate=hit_rate,
         cache_read_share=read_share,
@@ -96,7 +97,8 @@ def measure_cache(
         unsized_calls=int((~sized).sum()),
         worst_calls=_worst_calls(store, missed),
         calibrations=_calibrations(prompts),
-        evidence=_evidence(store, prompts),
+        evidence=_count(evidence, np.ones_like(sized)),
+        reported_evidence=_count(evidence, missed.reported),
         reported_ideal_hit_rate=(
             int(missed.ideal[missed.reported].sum()) / reported_total if reported_total else None
         ),
@@ -194,8 +196,8 @@ def _calibrations(prompts: Prompts) -> tuple[Calibration, ...]:
     return tuple(found)
 
 
-def _evidence(store: Store, prompts: Prompts) -> dict[str, int]:
-    """Calls by what their sizes and positions rest on."""
+def _evidence(store: Store, prompts: Prompts) -> dict[str, Flags]:
+    """Which calls' sizes and positions rest on what; each call is in one of the kinds."""
     kinds = columns(
         store,
         """
@@ -206,7 +208,7 @@ def _evidence(store: Store, prompts: Prompts) -> dict[str, int]:
     billed = prompts.billed >= 0
     partial = billed & ~prompts.counted
     bare = partial & (prompts.byte_depth[prompts.prompt] == 0)
-    labelled = {
+    return {
         "hashed blocks": prompts.counted & (kinds == 0),
         "token ids": prompts.counted & (kinds == 1),
         "text and usage": prompts.counted & (kinds == 2) & billed,
@@ -215,7 +217,11 @@ def _evidence(store: Store, prompts: Prompts) -> dict[str, int]:
         "usage": bare,
         "none": ~billed & ~prompts.counted,
     }
-    return {name: int(flags.sum()) for name, flags in labelled.items() if flags.any()}
+
+
+def _count(evidence: dict[str, Flags], among: Flags) -> dict[str, int]:
+    counts = {name: int((flags & among).sum()) for name, flags in evidence.items()}
+    return {name: n for name, n in counts.items() if n}
 
 
 def ideal_reuse(prompts: Prompts) -> Reuse:

@@ -148,11 +148,13 @@ class Cache:
     evidence: dict[str, int]
     """Calls by what their figures rest on: ``hashed blocks``, ``token ids``, ``text``,
     ``text and usage``, ``usage and partial text``, ``usage``, ``none``."""
-    reported_ideal_hit_rate: float | None = None
+    reported_evidence: dict[str, int]
+    """`evidence` of the calls whose logs report cache reads."""
+    reported_ideal_hit_rate: float | None
     """`ideal_hit_rate` of the calls whose logs report cache reads: what `hit_rate` compares to."""
-    unreported_calls: int = 0
+    unreported_calls: int
     """Calls of known size whose logs say nothing of cache reads, so nothing is known of realized."""
-    unreported_ideal_tokens: int = 0
+    unreported_ideal_tokens: int
     """What an infinite cache would have served of those."""
 
 

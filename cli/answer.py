@@ -173,7 +173,7 @@ def _left(report: Report) -> Amount:
     ideal, of = cache.ideal_hit_rate, "input"
     if cache.unreported_calls and cache.reported_ideal_hit_rate is not None:
         ideal, of = cache.reported_ideal_hit_rate, "input where cache reads are logged"
-    details = [f"ideal {percent(ideal)} of {of} ({evidence(cache.evidence)})"]
+    details = [f"ideal {percent(ideal)} of {of} ({evidence(cache.reported_evidence)})"]
     if cache.policy_hit_rate is not None:
         details.append(f"policy {percent(cache.policy_hit_rate)}")
     if cache.unreported_calls:
@@ -250,7 +250,7 @@ def notes(report: Report) -> list[str]:
         found.append(f"{count(cache.unsized_calls, 'call')} of unknown size left out of the ideal")
     if report.prefix_tree.unrefined_forks:
         found.append(
-            f"{count(report.prefix_tree.unrefined_forks, 'fork')} exact to the message only (≥)"
+            f"{count(report.prefix_tree.unrefined_forks, 'fork')} exact to the message or block only (≥)"
         )
     if sources.deleted_files:
         found.append(f"{count(sources.deleted_files, 'file')} gone since read, not counted")

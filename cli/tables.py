@@ -63,7 +63,7 @@ def write_prefixes(tree: PrefixTree, form: PlainFormat, out: TextIO) -> None:
     lines += flow(tree_facts(tree), width, first="Fork points: ", indent=2)
     if tree.unrefined_forks:
         lines += flow(
-            [f"{count(tree.unrefined_forks, 'fork')} exact to the message only (≥)"], width
+            [f"{count(tree.unrefined_forks, 'fork')} exact to the message or block only (≥)"], width
         )
     if tree.top_forks:
         lines += ["", *fork_lines(tree.top_forks, width, branches=_ALL_BRANCHES)]

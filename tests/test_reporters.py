@@ -145,6 +145,10 @@ def a_report(text: str | None = None, by: str | None = None) -> Report:
             ),
             calibrations=(Calibration("claude-opus-4-7", 0.31, 21_000, 0.012, 700),),
             evidence={"usage and partial text": 776, "usage": 0},
+            reported_evidence={"usage and partial text": 776},
+            reported_ideal_hit_rate=0.98912,
+            unreported_calls=0,
+            unreported_ideal_tokens=0,
         ),
         prefix_tree=PrefixTree(
             53_000_000, 2_900_000, 0.945283, 123, (a_fork(path, text or "tool_result"),) * 5, 4
@@ -348,7 +352,7 @@ def test_caching_that_cost_more_than_it_saved_says_so() -> None:
 
 def test_evidence_of_several_kinds_is_counted() -> None:
     report = a_report()
-    cache = replace(report.cache, evidence={"usage": 12, "text": 120})
+    cache = replace(report.cache, reported_evidence={"usage": 12, "text": 120})
     assert "text: 120 calls, usage: 12 calls" in rendered(replace(report, cache=cache), "md")
 
 
