@@ -1,0 +1,1 @@
+../../src/forkpoint/api.py
