@@ -207,7 +207,7 @@ def _evidence(store: Store, prompts: Prompts) -> dict[str, Flags]:
     )["kind"]
     billed = prompts.billed >= 0
     partial = billed & ~prompts.counted
-    bare = partial & (prompts.byte_depth[prompts.prompt] == 0)
+    bare = prompts.bare
     return {
         "hashed blocks": prompts.counted & (kinds == 0),
         "token ids": prompts.counted & (kinds == 1),
@@ -226,9 +226,9 @@ def _count(evidence: dict[str, Flags], among: Flags) -> dict[str, int]:
 
 def ideal_reuse(prompts: Prompts) -> Reuse:
     """What an infinite cache of all earlier prompts and completions would have served."""
-    return measure_reuse(prompts, prompts.seen_with_completions, fit_bytes(prompts))
+    return measure_reuse(prompts, fit_bytes(prompts), completions=True)
 
 
 def prompt_reuse(prompts: Prompts) -> Reuse:
     """What earlier prompts alone would have served: the reuse that the overlap ratio states."""
-    return measure_reuse(prompts, prompts.seen, fit_bytes(prompts))
+    return measure_reuse(prompts, fit_bytes(prompts), completions=False)

@@ -73,7 +73,9 @@ class Prompts:
         n_bytes: per node, of canonical content.
         prompt, completion: per call, node index; -1 for no completion.
         billed: per call, billed input tokens; -1 without usage.
+        output: per call, billed output tokens; 0 without usage.
         model: per call, an index into `models`.
+        trace: per call, a number that calls of one trace share.
     """
 
     tree: PrefixTree
@@ -84,7 +86,9 @@ class Prompts:
     prompt: Ints
     completion: Ints
     billed: Ints
+    output: Ints
     model: Ints
+    trace: Ints
     models: list[str]
     siblings: Siblings
 
@@ -131,6 +135,22 @@ class Prompts:
         """Input tokens per call: billed, else counted; -1 where neither is known."""
         counted = np.where(self.counted, self.token_depth[self.prompt], -1)
         return np.where(self.billed >= 0, self.billed, counted)
+
+    @cached_property
+    def bare(self) -> Flags:
+        """Calls of known size whose logs hold nothing of what was sent."""
+        flags: Flags = (self.size >= 0) & ~self.counted & (self.byte_depth[self.prompt] == 0)
+        return flags
+
+    @cached_property
+    def previous(self) -> Ints:
+        """The call before each one in its trace; -1 for the first."""
+        order = np.lexsort((self.ranks, self.trace))
+        before = np.r_[-1, order[:-1]]
+        begins = np.r_[True, self.trace[order][1:] != self.trace[order][:-1]]
+        previous = np.empty(len(order), dtype=np.int64)
+        previous[order] = np.where(begins[: len(order)], -1, before[: len(order)])
+        return previous
 
     @cached_property
     def anchor(self) -> Ints:
@@ -205,7 +225,8 @@ def load_prompts(store: Store) -> Prompts:
         """
         SELECT coalesce(p.i, 0) AS prompt,
                CASE WHEN completion IS NULL THEN -1 ELSE coalesce(c.i, -1) END AS completion,
-               coalesce(input_tokens, -1) AS billed,
+               coalesce(input_tokens, -1) AS billed, coalesce(output_tokens, 0) AS output,
+               dense_rank() OVER (ORDER BY trace_id) - 1 AS trace,
                dense_rank() OVER (ORDER BY coalesce(model, '')) - 1 AS model
         FROM scope_calls
         LEFT JOIN scope_nodes AS p ON prompt = p.node
@@ -225,6 +246,8 @@ def load_prompts(store: Store) -> Prompts:
         prompt=calls["prompt"],
         completion=calls["completion"],
         billed=calls["billed"],
+        output=calls["output"],
+        trace=calls["trace"],
         model=calls["model"],
         models=[name for (name,) in models],
         siblings=_load_siblings(store),
@@ -284,31 +307,73 @@ def _fit(x: Ints, y: Ints) -> Fit:
     return Fit(ratio, error, len(x))
 
 
-def measure_reuse(prompts: Prompts, seen: Ints, fits: dict[int, Fit]) -> Reuse:
-    """How much of each prompt had been seen, by `seen` (rank of first sight per node)."""
+def measure_reuse(prompts: Prompts, fits: dict[int, Fit], *, completions: bool) -> Reuse:
+    """How much of each prompt earlier calls had sent.
+
+    Args:
+        completions: count what earlier calls generated too, not their prompts alone.
+    """
+    seen = prompts.seen_with_completions if completions else prompts.seen
     last, first = deepest_seen_before(prompts.tree, seen, prompts.prompt, prompts.ranks)
-    size = prompts.size
-    reuse = np.zeros(len(size), dtype=np.int64)
-    counted = np.flatnonzero(prompts.counted & (size >= 0))
-    reuse[counted] = _reuse_of_counted(prompts, seen, last, first, counted)
-    partial = np.flatnonzero(~prompts.counted & (size >= 0))
-    reuse[partial], shrunk = _reuse_of_partial(prompts, last, partial, fits)
-    return Reuse(reuse, last, shrunk)
-
-
-def _reuse_of_counted(
-    prompts: Prompts, seen: Ints, last: Ints, first: Ints, calls: Ints
-) -> npt.NDArray[Any]:
-    position = prompts.token_depth[last[calls]]
+    place = positions(prompts, last, fits)
+    tokens = place.tokens
     heads = _shared_heads(prompts, seen)
-    begins = first[calls]
-    position = position + np.where(begins >= 0, heads[np.maximum(begins, 0)], 0)
-    whole = prompts.token_depth[prompts.prompt[calls]]
-    size = prompts.size[calls]
-    # Billed sizes may differ a little from our count (chat templates): keep the proportion.
-    exact = size == whole
-    scaled = np.floor(size * (position / np.maximum(whole, 1))).astype(np.int64)
-    return np.minimum(np.where(exact, position, scaled), size)
+    begins = np.flatnonzero(prompts.counted & (first >= 0))
+    if heads.any() and len(begins):
+        whole = prompts.token_depth[prompts.prompt[begins]]
+        inside = prompts.token_depth[last[begins]] + heads[first[begins]]
+        tokens[begins] = in_proportion(prompts.size[begins], inside, whole)
+    bare = np.flatnonzero(prompts.bare)
+    tokens[bare] = _continued(prompts, bare, completions=completions)
+    return Reuse(tokens, last, place.shrunk)
+
+
+@dataclass
+class Positions:
+    """Where nodes stand in the prompts they lie on, in the calls' own (billed) tokens."""
+
+    tokens: Ints
+    """Per call, 0 <= tokens <= size; 0 for calls without a size."""
+    shrunk: int
+    """Calls billed less than an earlier call whose prompt theirs extends."""
+
+
+def positions(prompts: Prompts, nodes: Ints, fits: dict[int, Fit]) -> Positions:
+    """Tokens from the beginning of each call's prompt to the end of a node on its path.
+
+    Args:
+        nodes: per call, a node on its prompt's path; 0: its beginning.
+    """
+    size = prompts.size
+    tokens = np.zeros(len(size), dtype=np.int64)
+    counted = np.flatnonzero(prompts.counted & (size >= 0))
+    whole = prompts.token_depth[prompts.prompt[counted]]
+    inside = prompts.token_depth[nodes[counted]]
+    tokens[counted] = in_proportion(size[counted], inside, whole)
+    partial = np.flatnonzero(~prompts.counted & (size >= 0) & ~prompts.bare)
+    tokens[partial], shrunk = _positions_of_partial(prompts, nodes, partial, fits)
+    return Positions(tokens, shrunk)
+
+
+def in_proportion(size: Ints, inside: Ints, whole: Ints) -> Ints:
+    """Counted positions as billed tokens. Bills may differ a little from our count (chat
+    templates); where they do not, positions are exact."""
+    scaled = np.floor(size * (inside / np.maximum(whole, 1))).astype(np.int64)
+    return np.minimum(np.where(size == whole, inside, scaled), size)
+
+
+def _continued(prompts: Prompts, calls: Ints, *, completions: bool) -> Ints:
+    """Reuse where nothing of the prompts is logged: each call is taken to continue the one before
+    it in its trace, unless it was billed less, so that something was cut."""
+    before = prompts.previous[calls]
+    known = (before >= 0) & (prompts.size[before] >= 0)
+    sent = np.where(known, prompts.size[before], 0)
+    if completions:
+        sent_and_made = sent + np.where(known, prompts.output[before], 0)
+        return np.where(
+            sent <= prompts.size[calls], np.minimum(sent_and_made, prompts.size[calls]), 0
+        )
+    return np.where(sent <= prompts.size[calls], sent, 0)
 
 
 def _shared_heads(prompts: Prompts, seen: Ints) -> Ints:
@@ -319,12 +384,12 @@ def _shared_heads(prompts: Prompts, seen: Ints) -> Ints:
     return heads
 
 
-def _reuse_of_partial(
-    prompts: Prompts, last: Ints, calls: Ints, fits: dict[int, Fit]
+def _positions_of_partial(
+    prompts: Prompts, nodes: Ints, calls: Ints, fits: dict[int, Fit]
 ) -> tuple[npt.NDArray[Any], int]:
     depth, tree = prompts.byte_depth, prompts.tree
     size = prompts.size[calls]
-    left = last[calls]
+    left = nodes[calls]
     base = tree.nearest(prompts.anchor >= 0)[left]
     anchored = base != 0
     base_size = np.where(anchored, prompts.anchor[base], 0)

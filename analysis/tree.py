@@ -72,6 +72,20 @@ class PrefixTree:
             np.add.at(total, self.parent[inner], total[inner])
         return total
 
+    @cached_property
+    def interval(self) -> tuple[Ints, Ints]:
+        """First and last position of each node's subtree in depth-first order, both included."""
+        size = self.subtree_sum(np.ones(len(self), dtype=np.int64))
+        order = np.lexsort((np.arange(len(self)), self.parent, self.level))
+        order = order[order != 0]
+        before = np.cumsum(size[order]) - size[order]
+        begins = np.r_[True, self.parent[order][1:] != self.parent[order][:-1]]
+        group = np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
+        step = np.zeros(len(self), dtype=np.int64)
+        step[order] = 1 + before - before[group]
+        first = self.depth(step)
+        return first, first + size - 1
+
     def nearest(self, marked: Flags) -> Ints:
         """The nearest node at or above each node that is marked, or the root."""
         n = np.arange(len(self), dtype=np.int64)
@@ -99,6 +113,61 @@ class PrefixTree:
         children = np.flatnonzero(present)
         children = children[children != 0]
         return np.bincount(self.parent[children], minlength=len(self)).astype(np.int64)
+
+
+class LatestBefore:
+    """Answers: which is the last of some sequences, before a given one, that passes a node?
+
+    Sequences passing a node end inside its subtree, a range of depth-first positions. Ranges are
+    taken apart into blocks of a merge-sort tree, and each block is searched for the largest rank
+    below the limit; all queries go through each level together.
+
+    Args:
+        tree: the tree.
+        ends: shape (m,): node where each sequence ends.
+        ranks: shape (m,): its place in time; not negative.
+    """
+
+    def __init__(self, tree: PrefixTree, ends: Ints, ranks: Ints) -> None:
+        self._tree = tree
+        first, _ = tree.interval
+        order = np.argsort(first[ends], kind="stable")
+        self._positions = first[ends][order]
+        self._span = int(ranks.max(initial=0)) + 1
+        self._levels: list[Ints] = []
+        block = np.arange(len(order), dtype=np.int64)
+        while True:
+            self._levels.append(np.sort(block * self._span + ranks[order]))
+            if not len(block) or block[-1] == 0:
+                break
+            block = block >> 1
+
+    def __call__(self, nodes: Ints, limits: Ints) -> Ints:
+        """The largest rank below `limits` of a sequence through each of `nodes`, or -1."""
+        first, last = self._tree.interval
+        low = np.searchsorted(self._positions, first[nodes])
+        high = np.searchsorted(self._positions, last[nodes], side="right")
+        found = np.full(len(nodes), -1, dtype=np.int64)
+        for keys in self._levels:
+            inside = low < high
+            odd_low = inside & (low & 1 == 1)
+            self._look(keys, low, limits, odd_low, found)
+            low = low + odd_low
+            odd_high = (low < high) & (high & 1 == 1)
+            self._look(keys, high - 1, limits, odd_high, found)
+            high = high - odd_high
+            low, high = low >> 1, high >> 1
+        return found
+
+    def _look(self, keys: Ints, block: Ints, limits: Ints, chosen: Flags, found: Ints) -> None:
+        at = np.flatnonzero(chosen)
+        if not len(at):
+            return
+        limit = np.clip(limits[at], 0, self._span)
+        place = np.searchsorted(keys, block[at] * self._span + limit) - 1
+        key = keys[np.maximum(place, 0)]
+        same = (place >= 0) & (key // self._span == block[at])
+        found[at] = np.maximum(found[at], np.where(same, key % self._span, -1))
 
 
 def first_seen(tree: PrefixTree, nodes: Ints, ranks: Ints) -> Ints:

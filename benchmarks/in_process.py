@@ -108,12 +108,24 @@ def tree(how: str, path: Path) -> dict[str, Any]:
     return timed(lambda: trie_tokens(sequences))
 
 
+class _Message(msgspec.Struct):
+    content: str | list[dict[str, Any]] = ""
+
+
+class _Line(msgspec.Struct):
+    message: _Message | None = None
+
+
 def texts_of(folder: Path) -> Iterator[str]:
-    """Message texts of the Claude Code logs under a folder."""
+    """Message texts of the Claude Code logs under a folder; lines of another shape are left out."""
+    decoder = msgspec.json.Decoder(_Line)
     for path in sorted(folder.rglob("*.jsonl")):
         for line in path.read_bytes().splitlines():
-            message = msgspec.json.decode(line).get("message") or {}
-            content = message.get("content", "")
+            try:
+                message = decoder.decode(line).message or _Message()
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+            content = message.content
             for block in [{"text": content}] if isinstance(content, str) else content:
                 text = block.get("text") or block.get("content")
                 if isinstance(text, str) and text:

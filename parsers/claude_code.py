@@ -233,6 +233,7 @@ class _Checkpoint(msgspec.Struct):
     agents: dict[str, str]
     compacted: str | None
     kept: set[str]
+    forgot: bool
 
 
 _decoder = msgspec.json.Decoder(_Line)
@@ -355,13 +356,16 @@ class _Session:
         self.kept: set[str] = set()
         """Lines before that one which its prompt still holds."""
         self.continues = False
+        """What is read now was appended to what an earlier reading left in the checkpoint."""
+        self.forgot = False
+        """The checkpoint does not hold all lines before it."""
 
     def add(self, record: _Line, line: Line) -> None:
         """Take in one line.
 
         Raises:
             ValueError, RecursionError: it cannot be read; what was known before stays.
-            Reread: it hangs off a line before the checkpoint that is not remembered.
+            Reread: where it stands depends on lines that the checkpoint does not hold.
         """
         if record.type == "progress":
             self._add_progress(record, line)
@@ -383,7 +387,7 @@ class _Session:
         """Give a line its place in its chain; ``None`` if it has one, or is no part of a chain.
 
         Raises:
-            Reread: it hangs off a line before the checkpoint that is not remembered.
+            Reread: where it stands depends on lines that the checkpoint does not hold.
         """
         if record.uuid is None or record.uuid in self.places:
             return None
@@ -420,6 +424,8 @@ class _Session:
         parent_uuid = self.compacted if record.parent_uuid in self.kept else record.parent_uuid
         parent = self.places.get(parent_uuid) if parent_uuid else None
         agent = (record.is_sidechain, record.agent_id)
+        if self.forgot and not record.is_sidechain and (record.compacts or not parent_uuid):
+            raise Reread("a new beginning may be an old line that was appended again")
         if record.compacts and parent_uuid != self.compacted:
             chain = self._begin(record, None)
         elif parent is not None:
@@ -427,7 +433,7 @@ class _Session:
             if parent.position < chain.barrier:
                 chain = _Chain(chain.trace, parent.node)
         elif parent_uuid and self.continues:
-            raise Reread
+            raise Reread("the line before it is not remembered")
         elif parent_uuid and agent in self.newest:
             chain = self.newest[agent]
         else:
@@ -546,6 +552,7 @@ class _Session:
                 self.agents,
                 self.compacted,
                 self.kept,
+                self.forgot or len(self.places) > len(remembered),
             )
         )
 
@@ -571,6 +578,7 @@ class _Session:
             self.responses[response.key, response.request] = response
         self.traces = dict.fromkeys(saved.traces)
         self.agents, self.compacted, self.kept = saved.agents, saved.compacted, saved.kept
+        self.forgot = saved.forgot
         self.continues = True
 
 

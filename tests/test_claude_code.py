@@ -415,6 +415,23 @@ def test_sidechain_lines_in_the_session_s_file_are_child_traces_of_their_own(
     assert begins(parsed, main) != begins(parsed, child)
 
 
+def test_a_response_replayed_in_a_sidechain_stays_the_session_s(tmp_path: Path) -> None:
+    parsed = read(
+        tmp_path,
+        user("u1", None, "hello"),
+        answer("a1", "u1", "m1", text("hi")),
+        user("s1", None, "hello", isSidechain=True),
+        answer("s2", "s1", "m1", text("hi"), isSidechain=True),
+        answer("s3", "s2", "n1", text("and more"), isSidechain=True),
+    )
+    assert [(call.identity, call.trace) for call in parsed.calls] == [
+        (("", "m1"), SESSION),
+        (("", "n1"), f"{SESSION}/s1"),
+    ]
+    assert begins(parsed, parsed.calls[0]).endswith("False")
+    assert parsed.tree.path(parsed.calls[0].completion or 0)[0].content.endswith("False")
+
+
 def progress(uuid: str, parent: str | None, **data: Any) -> Row:
     return row("progress", uuid, parent, data={"type": "agent_progress", "agentId": "a77"} | data)
 
@@ -908,36 +925,64 @@ def test_a_response_whose_lines_stand_on_both_sides_of_the_cut_is_whole_again(
     assert completions(tail) == [["q", "x", "call t1"]]
 
 
-def test_old_lines_appended_again_to_a_long_file_leave_its_old_calls_alone(tmp_path: Path) -> None:
+def test_old_lines_appended_again_to_a_file_that_grows_change_nothing(tmp_path: Path) -> None:
     rows = [user("u0", None, "hello")]
-    for n in range(60):
+    for n in range(20):
         rows.append(answer(f"a{n}", f"u{n}", f"m{n}", text(f"answer {n}")))
         rows.append(user(f"u{n + 1}", f"a{n}", f"question {n}"))
     path = write(tmp_path / "s.jsonl", rows)
     head = parse_file(PARSER, path)
-    with path.open("a") as log:
-        for each in [*rows[:40], boundary("c1", "a18"), summary("c2", "c1", "what happened")]:
-            log.write(json.dumps(each) + "\n")
+    write(path, [*rows, *rows, boundary("c1", "u20"), summary("c2", "c1", "what happened")])
     tail = parse_tail(PARSER, head)
-    assert len(head.calls) == 60
+    assert len(head.calls) == 20
     assert facts(head, tail) == facts(parse_file(PARSER, path)) == facts(head)
 
 
-def test_a_line_behind_one_that_is_not_remembered_asks_for_the_whole_file(tmp_path: Path) -> None:
+def long_log() -> list[Row]:
     rows = [user("u0", None, "hello"), answer("a0", "u0", "m0", text("hi"))]
-    rows += [row("attachment", f"x{n}", "a0" if n == 0 else f"x{n - 1}") for n in range(600)]
-    path = write(tmp_path / "s.jsonl", rows)
-    for parent, known in (("x599", True), ("x100", True), ("x10", False), ("a0", False)):
-        write(path, rows)
-        head = parse_file(PARSER, path)
-        with path.open("a") as log:
-            log.write(json.dumps(user("u1", parent, "more")) + "\n")
-            log.write(json.dumps(answer("a1", "u1", "m1", text("much"))) + "\n")
-        if known:
-            assert facts(head, parse_tail(PARSER, head)) == facts(parse_file(PARSER, path))
-        else:
-            with pytest.raises(Reread):
-                parse_tail(PARSER, head)
+    parents = ["a0", *(f"x{n}" for n in range(599))]
+    return rows + [row("attachment", f"x{n}", parents[n]) for n in range(600)]
+
+
+@pytest.mark.parametrize("parent", ["x599", "x590"])
+def test_a_line_that_hangs_off_a_recent_one_needs_nothing_else(tmp_path: Path, parent: str) -> None:
+    path = write(tmp_path / "s.jsonl", long_log())
+    head = parse_file(PARSER, path)
+    more = [user("u1", parent, "more"), answer("a1", "u1", "m1", text("much"))]
+    write(path, [*long_log(), *more])
+    assert facts(head, parse_tail(PARSER, head)) == facts(parse_file(PARSER, path))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        user("u1", "x10", "more"),
+        user("u1", "nowhere", "more"),
+        long_log()[0],
+        boundary("c1", "x599"),
+        summary("c1", "x599", "what happened"),
+    ],
+    ids=["an old parent", "an unknown parent", "an old first line", "a boundary", "a summary"],
+)
+def test_a_line_whose_place_is_not_remembered_asks_for_the_whole_file(
+    tmp_path: Path, line: Row
+) -> None:
+    path = write(tmp_path / "s.jsonl", long_log())
+    head = parse_file(PARSER, path)
+    write(path, [*long_log(), line])
+    with pytest.raises(Reread):
+        parse_tail(PARSER, head)
+
+
+def test_what_was_forgotten_stays_forgotten_when_little_is_appended(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.jsonl", long_log())
+    head = parse_file(PARSER, path)
+    grown = [*long_log(), {"type": "permission-mode", "sessionId": SESSION}]
+    write(path, grown)
+    middle = parse_tail(PARSER, head)
+    write(path, [*grown, *long_log()])
+    with pytest.raises(Reread):
+        parse_tail(PARSER, middle)
 
 
 def test_a_checkpoint_of_another_version_asks_for_the_whole_file(tmp_path: Path) -> None:
@@ -1027,20 +1072,21 @@ def test_real_sessions_have_no_false_forks_and_no_orphans(real_logs: Path) -> No
 def test_a_real_session_read_in_parts_gives_what_it_gives_whole(
     real_logs: Path, tmp_path: Path
 ) -> None:
-    for name in ("entire-skills/1fb1fe555aea_1.jsonl", "cctrace/main.jsonl"):
-        lines = (real_logs / "claude-code" / name).read_bytes().splitlines(keepends=True)
-        path = tmp_path / "s.jsonl"
+    name = "entire-skills/1fb1fe555aea_1.jsonl"
+    lines = (real_logs / "claude-code" / name).read_bytes().splitlines(keepends=True)
+    path = tmp_path / "s.jsonl"
+    path.write_bytes(b"".join(lines))
+    whole = facts(parse_file(PARSER, path))
+    for cut in (1, 60, 100, 133, 134, 135, 148):
+        path.write_bytes(b"".join(lines[:cut]))
+        head = parse_file(PARSER, path)
         path.write_bytes(b"".join(lines))
-        whole = facts(parse_file(PARSER, path))
-        for cut in range(1, len(lines), 41):
-            path.write_bytes(b"".join(lines[:cut]))
-            head = parse_file(PARSER, path)
-            path.write_bytes(b"".join(lines))
-            try:
-                assert facts(head, parse_tail(PARSER, head)) == whole, (name, cut)
-            except Reread:
-                # Only where a result stands before its call does the tail not do.
-                assert "1fb1fe" in name and cut < 133
+        if cut < 133:
+            # Line 133 holds a result whose call stands in line 134.
+            with pytest.raises(Reread):
+                parse_tail(PARSER, head)
+        else:
+            assert facts(head, parse_tail(PARSER, head)) == whole, cut
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -206,13 +204,6 @@ def test_the_sample_holds_two_sessions_of_growing_prompts(sample_logs: Path) -> 
         )
         texts = [parsed.tree.path(call.prompt)[0].content for call in own]
         assert all(b.startswith(a) and b != a for a, b in itertools.pairwise(texts))
-
-
-def test_the_sample_is_what_its_generator_writes(sample_logs: Path, tmp_path: Path) -> None:
-    folder = sample_logs / "llm-call-jsonl"
-    subprocess.run([sys.executable, str(folder / "generate.py"), str(tmp_path)], check=True)
-    written_again = (tmp_path / "two_sessions.jsonl").read_bytes()
-    assert written_again == (folder / "two_sessions.jsonl").read_bytes()
 
 
 def text(parsed: Parsed, node: int | None) -> str:

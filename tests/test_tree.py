@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from forkpoint.analysis.tree import (
     NEVER,
+    LatestBefore,
     PrefixTree,
     deepest_seen_before,
     first_seen,
@@ -96,3 +97,32 @@ def test_shared_heads_equal_comparing_each_pair_of_siblings(
     for i in range(k):
         earlier = [lcp(sequences[i], sequences[j]) for j in range(k) if seen[j] < seen[i]]
         assert heads[i] == max(earlier, default=0)
+
+
+@given(parents(), st.randoms())
+def test_subtrees_are_ranges_of_depth_first_positions(parent: np.ndarray, random: object) -> None:
+    tree = PrefixTree(parent)
+    first, last = tree.interval
+    assert sorted(first.tolist()) == list(range(len(parent)))
+    for node in range(len(parent)):
+        inside = {u for u in range(len(parent)) if first[node] <= first[u] <= last[node]}
+        assert inside == {u for u in range(len(parent)) if node in path(parent, u)}
+
+
+@given(parents(), st.integers(0, 12), st.randoms())
+def test_the_latest_earlier_sequence_equals_looking_at_each(
+    parent: np.ndarray, m: int, random: object
+) -> None:
+    n = len(parent)
+    ends = np.array([random.randrange(n) for _ in range(m)], dtype=np.int64)
+    ranks = np.array(random.sample(range(40), m), dtype=np.int64)
+    nodes = np.array([random.randrange(n) for _ in range(20)], dtype=np.int64)
+    limits = np.array([random.randrange(45) for _ in range(20)], dtype=np.int64)
+    found = LatestBefore(PrefixTree(parent), ends, ranks)(nodes, limits)
+    for node, limit, rank in zip(nodes.tolist(), limits.tolist(), found.tolist(), strict=True):
+        through = [
+            r
+            for end, r in zip(ends.tolist(), ranks.tolist(), strict=True)
+            if node in path(parent, end) and r < limit
+        ]
+        assert rank == max(through, default=-1)
