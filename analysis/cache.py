@@ -27,9 +27,14 @@ class Missed:
     """Calls of known size whose logs state cache reads, 0 included."""
     tokens: Ints
     """ideal - read of reported calls; 0 of others, of which nothing realized is known."""
-    usd: Floats
-    """What reading the missed tokens would have saved; NaN where not reported or not priced."""
+    gain_usd: Floats
+    """USD per token that was paid and could have been read; NaN where not reported or not priced."""
     provider_exceeds: int
+
+    @property
+    def usd(self) -> Floats:
+        """What reading the missed tokens would have saved; NaN where not reported or not priced."""
+        return self.tokens * self.gain_usd
 
     @property
     def unreported_ideal(self) -> int:
@@ -61,7 +66,7 @@ def measure_missed(store: Store, prompts: Prompts, reuse: Reuse) -> Missed:
         read=read,
         reported=reported,
         tokens=tokens,
-        usd=np.where(reported, tokens * gain / 1e6, np.nan),
+        gain_usd=np.where(reported, gain / 1e6, np.nan),
         provider_exceeds=int((read > reuse.tokens).sum()),
     )
 

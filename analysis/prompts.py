@@ -69,6 +69,7 @@ class Prompts:
         tokens: per node, -1 where the segment is not counted.
         is_tools: per node, whether it is a tool definition: never counted, and left out of the size
             of prompts that were not billed.
+        is_system: per node, whether it is a system prompt.
         is_cut: per node, whether it ends where ingest cut rendered text or token ids.
         n_bytes: per node, of canonical content.
         prompt, completion: per call, node index; -1 for no completion.
@@ -82,6 +83,7 @@ class Prompts:
     tokens: Ints
     n_bytes: Ints
     is_tools: Flags
+    is_system: Flags
     is_cut: Flags
     prompt: Ints
     completion: Ints
@@ -200,7 +202,7 @@ def load_prompts(store: Store) -> Prompts:
         CREATE OR REPLACE TEMP TABLE scope_nodes AS
         SELECT row_number() OVER (ORDER BY node) AS i, node, parent, segment, kind, role,
                coalesce(n_tokens, -1) AS n_tokens, n_bytes,
-               kind = 'tools' AS is_tools, kind IN ('rendered', 'tokens') AS is_cut
+               kind = 'tools' AS is_tools, kind = 'system' AS is_system, kind IN ('rendered', 'tokens') AS is_cut
         FROM nodes JOIN segments USING (segment)
         WHERE root IN (
             SELECT root FROM nodes WHERE node IN (
@@ -215,7 +217,7 @@ def load_prompts(store: Store) -> Prompts:
         store,
         """
         SELECT coalesce(above.i, 0) AS parent, this.n_tokens, this.n_bytes,
-               this.is_tools::INTEGER AS is_tools, this.is_cut::INTEGER AS is_cut
+               this.is_tools::INTEGER AS is_tools, this.is_system::INTEGER AS is_system, this.is_cut::INTEGER AS is_cut
         FROM scope_nodes AS this LEFT JOIN scope_nodes AS above ON this.parent = above.node
         ORDER BY this.i
         """,
@@ -242,6 +244,7 @@ def load_prompts(store: Store) -> Prompts:
         tokens=with_root(nodes["n_tokens"], 0),
         n_bytes=with_root(nodes["n_bytes"], 0),
         is_tools=with_root(nodes["is_tools"], 0) > 0,
+        is_system=with_root(nodes["is_system"], 0) > 0,
         is_cut=with_root(nodes["is_cut"], 0) > 0,
         prompt=calls["prompt"],
         completion=calls["completion"],

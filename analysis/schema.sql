@@ -63,6 +63,7 @@ CREATE TABLE calls (
     provider           VARCHAR,
     model              VARCHAR,
     sidechain          BOOLEAN NOT NULL,
+    breakpoints        INTEGER,        -- cache breakpoints set in the request; NULL: not logged
     service_tier       VARCHAR,
     miss_reason        VARCHAR,        -- the provider's own word
     logged_cost_usd    DOUBLE,

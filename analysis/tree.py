@@ -33,7 +33,7 @@ class PrefixTree:
         return len(self.parent)
 
     @cached_property
-    def _strides(self) -> list[Ints]:
+    def strides(self) -> list[Ints]:
         """Ancestors at distance 1, 2, 4, … until all are the root."""
         strides = [self.parent]
         while strides[-1].any():
@@ -50,16 +50,23 @@ class PrefixTree:
         """Sum of `weight` over each node's path from the root, itself included, the root excluded."""
         total = weight.copy()
         total[0] = 0
-        for stride in self._strides:
+        for stride in self.strides:
             total += total[stride]
         return total
 
     def subtree_min(self, values: Ints) -> Ints:
         """Minimum of `values` over each node and all its descendants."""
         least = values.copy()
-        for stride in self._strides:
+        for stride in self.strides:
             below = least.copy()
             np.minimum.at(least, stride, below)
+        return least
+
+    def path_min(self, values: Ints) -> Ints:
+        """Minimum of `values` over each node's path from the root, both included."""
+        least = values.copy()
+        for stride in self.strides:
+            least = np.minimum(least, least[stride])
         return least
 
     def subtree_sum(self, values: Ints) -> Ints:

@@ -105,6 +105,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     sidechain: bool = False
     """A subagent's call."""
+    breakpoints: int | None = None
+    """Cache breakpoints that the request set; ``None``: the log does not say."""
     service_tier: str | None = None
     miss_reason: str | None = None
     """Why the provider says its cache missed, in the provider's own word."""

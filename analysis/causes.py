@@ -1,0 +1,202 @@
+"""Why tokens that had been sent before were paid for again: a named cause for every one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forkpoint.analysis.cache import Missed, sum_usd
+from forkpoint.analysis.policy import COMPACTED_BELOW, CallFacts, Levels
+from forkpoint.analysis.prompts import Prompts
+from forkpoint.analysis.results import MissCause, WaterfallStep
+from forkpoint.analysis.store import Store
+from forkpoint.analysis.tree import Flags, Ints, deepest_seen_before
+
+COMPACTION = "compaction"
+TOOLS_CHANGED = "tools changed"
+SYSTEM_CHANGED = "system prompt changed"
+MESSAGES_CHANGED = "messages changed"
+START_CHANGED = "beginning changed (not logged)"
+ANSWER = "answer not stored by the provider"
+MODEL_SWITCH = "model switch"
+EXPIRED = "expired"
+TOO_SHORT = "below the minimum"
+ROUNDED = "rounded down to whole units"
+NO_BREAKPOINT = "no breakpoint"
+BEYOND_LOOKBACK = "beyond the lookback"
+CONCURRENT = "concurrent fan-out"
+UNKNOWN = "evicted or unknown"
+NO_RULES = "provider without rules"
+
+PROVIDER_WORDS = {
+    "model_changed": MODEL_SWITCH,
+    "system_changed": SYSTEM_CHANGED,
+    "tools_changed": TOOLS_CHANGED,
+    "messages_changed": MESSAGES_CHANGED,
+    "input_changed": MESSAGES_CHANGED,
+    "context_compacted": COMPACTION,
+    "previous_message_not_found": "previous message not found",
+    "prompt_cache_key_changed": "cache key changed",
+    "text_format_changed": "text format changed",
+    "reasoning_effort_changed": "reasoning effort changed",
+    "verbosity_changed": "verbosity changed",
+    "service_tier_changed": "service tier changed",
+}
+"""Causes that Anthropic and OpenAI state in their responses. Others (``unavailable``) say nothing."""
+
+
+@dataclass
+class Loss:
+    """Tokens lost to one cause, per call."""
+
+    cause: str
+    source: str
+    """``provider`` or ``inferred``."""
+    tokens: Ints
+
+
+def attribute(store: Store, prompts: Prompts, facts: CallFacts, missed: Missed, levels: Levels) -> list[Loss]:
+    """Every loss between `reusable` and `realized`. Per call they add up to that difference."""
+    stated = _stated(store, missed)
+    silent = np.ones(len(missed.tokens), dtype=np.bool_)
+    losses = []
+    for cause, calls in stated.items():
+        losses.append(Loss(cause, "provider", np.where(calls, missed.tokens, 0)))
+        silent &= ~calls
+    for cause, tokens in _changed_beginnings(prompts, levels):
+        losses.append(Loss(cause, "inferred", tokens))
+    inferred = [
+        (ANSWER, levels.ideal - levels.stored),
+        (MODEL_SWITCH, levels.stored - levels.scoped),
+        (EXPIRED, levels.scoped - levels.alive),
+        *_units(levels),
+        *_marks(facts, levels),
+        (CONCURRENT, levels.marked - levels.policy),
+        (UNKNOWN, np.where(levels.ruled, levels.policy - levels.realized, 0)),
+        (NO_RULES, np.where(missed.reported & ~levels.ruled, missed.tokens, 0)),
+    ]
+    losses += [Loss(cause, "inferred", np.where(silent, tokens, 0)) for cause, tokens in inferred]
+    return [loss for loss in losses if loss.tokens.any()]
+
+
+def _stated(store: Store, missed: Missed) -> dict[str, Flags]:
+    """Calls whose provider states a cause, by cause."""
+    rows = store.rows(
+        "SELECT call_no, miss_reason FROM scope_calls WHERE miss_reason IS NOT NULL"
+    )
+    found: dict[str, Flags] = {}
+    for call, reason in rows:
+        cause = PROVIDER_WORDS.get(reason)
+        if cause is not None and missed.reported[call]:
+            calls = found.setdefault(cause, np.zeros(len(missed.tokens), dtype=np.bool_))
+            calls[call] = True
+    return found
+
+
+def _changed_beginnings(prompts: Prompts, levels: Levels) -> list[tuple[str, Ints]]:
+    """Losses above `ideal`: prompts that did not go on from where their trace had been."""
+    lost = levels.reusable - levels.ideal
+    last, first = deepest_seen_before(
+        prompts.tree, prompts.seen_with_completions, prompts.prompt, prompts.ranks
+    )
+    nothing = (prompts.byte_depth[last] == 0) & (prompts.token_depth[last] == 0)
+    before = np.maximum(prompts.previous, 0)
+    compacted = nothing & (prompts.size < COMPACTED_BELOW * prompts.size[before])
+    begins = np.maximum(first, 0)
+    is_tools, is_system = prompts.is_tools[begins], prompts.is_system[begins]
+    return [
+        (COMPACTION, np.where(compacted, lost, 0)),
+        (TOOLS_CHANGED, np.where(~compacted & is_tools, lost, 0)),
+        (SYSTEM_CHANGED, np.where(~compacted & is_system, lost, 0)),
+        (
+            MESSAGES_CHANGED,
+            np.where(~compacted & ~is_tools & ~is_system & ~nothing, lost, 0),
+        ),
+        (START_CHANGED, np.where(~compacted & ~is_tools & ~is_system & nothing, lost, 0)),
+    ]
+
+
+def _units(levels: Levels) -> list[tuple[str, Ints]]:
+    lost = levels.alive - levels.allowed
+    whole = (levels.allowed == levels.realized) & (levels.allowed == 0)
+    return [(TOO_SHORT, np.where(whole, lost, 0)), (ROUNDED, np.where(whole, 0, lost))]
+
+
+def _marks(facts: CallFacts, levels: Levels) -> list[tuple[str, Ints]]:
+    lost = levels.allowed - levels.marked
+    unmarked = facts.breakpoints == 0
+    return [
+        (NO_BREAKPOINT, np.where(unmarked, lost, 0)),
+        (BEYOND_LOOKBACK, np.where(unmarked, 0, lost)),
+    ]
+
+
+def summarize(losses: list[Loss], missed: Missed) -> tuple[MissCause, ...]:
+    """One row per cause, most expensive first."""
+    rows = [
+        MissCause(
+            cause=loss.cause,
+            source=loss.source,
+            calls=int((loss.tokens > 0).sum()),
+            tokens=int(loss.tokens.sum()),
+            usd=sum_usd((loss.tokens * missed.gain_usd)[loss.tokens > 0]),
+        )
+        for loss in losses
+    ]
+    return tuple(sorted(rows, key=lambda row: (-(row.usd or 0.0), -row.tokens, row.cause)))
+
+
+def waterfall(prompts: Prompts, missed: Missed, levels: Levels) -> tuple[WaterfallStep, ...]:
+    """From all input to what was read, in sum.
+
+    Steps named for a level (``input``, ``ideal``, ``policy``, ``realized``) hold its tokens; those
+    between hold what was lost on the way, as negative numbers, so that each level is the one before
+    it plus the losses between.
+    """
+    total = int(prompts.size[prompts.size >= 0].sum())
+    if not total:
+        return ()
+
+    def lost(name: str, above: Ints, below: Ints) -> WaterfallStep:
+        tokens = above - below
+        priced = sum_usd((tokens * missed.gain_usd)[tokens > 0])
+        return WaterfallStep(name, -int(tokens.sum()), None if priced is None else -priced)
+
+    silent = np.where(missed.reported, 0, levels.ideal)
+    policy = np.where(missed.reported, levels.policy, 0)
+    realized = np.where(missed.reported, levels.realized, 0)
+    steps = [
+        WaterfallStep("input", total, None),
+        WaterfallStep("never sent before", int(levels.reusable.sum()) - total, None),
+        lost("beginning changed", levels.reusable, levels.ideal),
+        WaterfallStep("ideal", int(levels.ideal.sum()), None),
+        WaterfallStep("not reported", -int(silent.sum()), None),
+        lost(ANSWER, levels.ideal, levels.stored),
+        lost(MODEL_SWITCH, levels.stored, levels.scoped),
+        lost(EXPIRED, levels.scoped, levels.alive),
+        lost("below the minimum or rounded down", levels.alive, levels.allowed),
+        lost("no breakpoint in reach", levels.allowed, levels.marked),
+        lost(CONCURRENT, levels.marked, levels.policy),
+        WaterfallStep("policy", int(policy.sum()), None),
+        lost(UNKNOWN, policy, realized),
+        WaterfallStep("realized", int(realized.sum()), None),
+    ]
+    return tuple(step for step in steps if step.tokens or step.step in LEVELS)
+
+
+LEVELS = ("input", "ideal", "policy", "realized")
+"""Steps of the waterfall that are levels, not losses."""
+
+
+def policy_hit_rate(prompts: Prompts, levels: Levels) -> float | None:
+    """What the rules allowed, of the input of calls whose rules are known."""
+    size = int(prompts.size[levels.ruled].sum())
+    return int(levels.policy[levels.ruled].sum()) / size if size else None
+
+
+def unknown_share(losses: list[Loss], missed: Missed) -> float | None:
+    """Share of missed tokens without a named cause."""
+    total = int(missed.tokens.sum())
+    unnamed = sum(int(each.tokens.sum()) for each in losses if each.cause in (UNKNOWN, NO_RULES))
+    return unnamed / total if total else None
