@@ -145,33 +145,137 @@ def _highest_above(tree: PrefixTree, values: Ints) -> Ints:
     return highest
 
 
+class _Heads:
+    """Nodes put in where siblings that begin alike part."""
+
+    def __init__(self, n_nodes: int) -> None:
+        self.next = n_nodes
+        self.above: dict[int, int] = {}
+        """The new parent of each node that has one; new nodes are numbered from `n_nodes` on."""
+        self.ends: list[int] = []
+
+    def add(self, fork: int, fork_end: int, siblings: list[int], shared: list[int]) -> None:
+        """Build the tree of the siblings' common prefixes.
+
+        Args:
+            siblings: in content order.
+            shared: tokens each has in common with the one before it; the first entry counts not.
+        """
+        open_ = [(0, fork)]  # (tokens below the fork, node), from the fork down to the last sibling
+        self.above[siblings[0]] = fork
+        last = siblings[0]
+        for sibling, common in zip(siblings[1:], shared[1:], strict=True):
+            while open_[-1][0] > common:
+                last = open_.pop()[1]
+            if open_[-1][0] < common:
+                self.above[self.next] = open_[-1][1]
+                self.above[last] = self.next
+                self.ends.append(fork_end + common)
+                open_.append((common, self.next))
+                self.next += 1
+            self.above[sibling] = open_[-1][1]
+            last = sibling
+
+
 def _split_heads(prompts: Prompts, end: Ints, seen: Ints) -> tuple[Ints, Ints]:
-    """Put a node where siblings that begin alike part, so that only nodes are shared.
-
-    Siblings come sorted, with the prefix that each shares with the one before it; the nodes between
-    them are the internal nodes of the tree of those prefixes.
-    """
+    """Put a node wherever siblings that begin alike part, so that what is shared is whole nodes."""
     tree = prompts.tree
-    parent = tree.parent.copy()
-    new_parents: list[int] = []
-    new_ends: list[int] = []
-
-    def add(above: int, at: int) -> int:
-        new_parents.append(above)
-        new_ends.append(at)
-        return len(parent) + len(new_parents) - 1
-
+    heads = _Heads(len(tree))
     for nodes, shared in prompts.siblings.runs(seen != NEVER):
         fork = int(tree.parent[nodes[0]])
-        whole = end[nodes] - end[fork]
-        # Siblings placed by bills have no counted heads.
-        if not (whole == prompts.tokens[nodes]).all():
-            continue
-        # Open internal nodes, from the fork down: [tokens below the fork, node or -1 for the fork,
-        # members]. A member is a sibling or a closed internal node.
-        _add_heads(nodes.tolist(), shared.tolist(), fork, int(end[fork]), parent, add, new_parents)
-    if not new_parents:
-        return parent, end
-    parents = np.concatenate((parent, np.array(new_parents, dtype=np.int64)))
-    ends = np.concatenate((end, np.array(new_ends, dtype=np.int64)))
-    return parents, ends
+        # Heads are known in counted tokens: not where bills place the siblings.
+        if (end[nodes] - end[fork] == prompts.tokens[nodes]).all():
+            heads.add(fork, int(end[fork]), nodes.tolist(), shared.tolist())
+    parent = np.concatenate((tree.parent, np.zeros(len(heads.ends), dtype=np.int64)))
+    if heads.above:
+        parent[list(heads.above)] = list(heads.above.values())
+    return parent, np.concatenate((end, np.array(heads.ends, dtype=np.int64)))
+
+
+def cut_into_blocks(tokens: TokenTree, block_size: int, *, whole_only: bool = False) -> Blocks:
+    """Cut all prompts into blocks of `block_size` tokens, chained from the beginning.
+
+    Args:
+        whole_only: part-full last blocks are counted but not kept, so that none can be hit.
+    """
+    nodes, prompt = tokens.parent, tokens.prompt
+    filled = tokens.end // block_size
+    n_blocks = filled - filled[nodes]
+    n_tokens = n_blocks * block_size
+    rest = tokens.end % block_size
+    part_full = np.unique(prompt[rest[prompt] > 0])
+    total = filled[prompt] + (rest[prompt] > 0)
+    if not whole_only:
+        # A part-full block hangs below the node where its prompt ends: its own only.
+        at = np.arange(len(nodes), dtype=np.int64)
+        at[part_full] = len(nodes) + np.arange(len(part_full))
+        nodes = np.concatenate((nodes, part_full))
+        n_blocks = np.concatenate((n_blocks, np.ones(len(part_full), dtype=np.int64)))
+        n_tokens = np.concatenate((n_tokens, rest[part_full]))
+        prompt = at[prompt]
+    parent, kept, leaf = _without_empty(nodes, n_blocks, prompt)
+    n_blocks, n_tokens = n_blocks[kept], n_tokens[kept]
+    run, top = _runs(PrefixTree(parent), leaf)
+    above = run[parent[top]]
+    length = np.bincount(run, weights=n_blocks, minlength=len(top)).astype(np.int64)
+    depth = PrefixTree(above).depth(length)
+    return Blocks(
+        block_size=block_size,
+        parent=above,
+        length=length,
+        start=depth - length,
+        tokens=np.bincount(run, weights=n_tokens, minlength=len(top)).astype(np.int64),
+        leaf=run[leaf],
+        size=tokens.size,
+        total=total,
+        unique=int(length.sum()) + (len(part_full) if whole_only else 0),
+    )
+
+
+def _without_empty(parent: Ints, n_blocks: Ints, prompt: Ints) -> tuple[Ints, Ints, Ints]:
+    """Leave out nodes that no prompt passes or in which no block ends.
+
+    Returns:
+        (parent, kept, prompt): the smaller tree, the nodes it keeps, and where prompts end in it.
+    """
+    tree = PrefixTree(parent)
+    passed = first_seen(tree, prompt, np.zeros(len(prompt), dtype=np.int64)) != NEVER
+    keep = passed & (n_blocks > 0)
+    keep[0] = True
+    number = np.cumsum(keep) - 1
+    nearest = number[tree.nearest(keep)]
+    kept = np.flatnonzero(keep)
+    return nearest[parent[kept]], kept, nearest[prompt]
+
+
+def _runs(tree: PrefixTree, leaf: Ints) -> tuple[Ints, Ints]:
+    """Join each node with its only continuation.
+
+    Returns:
+        (run, top): each node's run, and each run's first node; run 0 is the root alone.
+    """
+    calls = tree.subtree_sum(np.bincount(leaf, minlength=len(tree)).astype(np.int64))
+    # A node passed by as many calls as its parent is passed by the same ones.
+    first = tree.top_of_run(calls)
+    first[0] = 0
+    top, run = np.unique(first, return_inverse=True)
+    return run.astype(np.int64), top
+
+
+def passes_of(blocks: Blocks) -> Passes:
+    """Each call's way over its runs."""
+    level = PrefixTree(blocks.parent).level
+    first = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(level[blocks.leaf])))
+    run = np.empty(first[-1], dtype=np.int64)
+    active = np.flatnonzero(blocks.leaf)
+    here, step = blocks.leaf[active], 0
+    while len(active):
+        run[first[active] + step] = here
+        here = blocks.parent[here]
+        active, here, step = active[here != 0], here[here != 0], step + 1
+    order = np.argsort(run, kind="stable")
+    again = run[order[1:]] == run[order[:-1]]
+    before = np.full(len(run), -1, dtype=np.int64)
+    before[order[1:][again]] = order[:-1][again]
+    call = np.repeat(np.arange(len(blocks.leaf), dtype=np.int64), np.diff(first))
+    return Passes(call, run, before, first)

@@ -56,7 +56,9 @@ class Loss:
     tokens: Ints
 
 
-def attribute(store: Store, prompts: Prompts, facts: CallFacts, missed: Missed, levels: Levels) -> list[Loss]:
+def attribute(
+    store: Store, prompts: Prompts, facts: CallFacts, missed: Missed, levels: Levels
+) -> list[Loss]:
     """Every loss between `reusable` and `realized`. Per call they add up to that difference."""
     stated = _stated(store, missed)
     silent = np.ones(len(missed.tokens), dtype=np.bool_)
@@ -82,9 +84,7 @@ def attribute(store: Store, prompts: Prompts, facts: CallFacts, missed: Missed, 
 
 def _stated(store: Store, missed: Missed) -> dict[str, Flags]:
     """Calls whose provider states a cause, by cause."""
-    rows = store.rows(
-        "SELECT call_no, miss_reason FROM scope_calls WHERE miss_reason IS NOT NULL"
-    )
+    rows = store.rows("SELECT call_no, miss_reason FROM scope_calls WHERE miss_reason IS NOT NULL")
     found: dict[str, Flags] = {}
     for call, reason in rows:
         cause = PROVIDER_WORDS.get(reason)

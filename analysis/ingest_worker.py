@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from forkpoint.analysis.shard import HASH_BYTES, ShardTree
 from forkpoint.parsers.base import Parser, Reread
 from forkpoint.parsers.logs import (
@@ -89,6 +91,7 @@ class Task:
     start: int = 0
     first_line: int = 1
     checkpoint: bytes = b""
+    """As the store holds it: compressed."""
 
 
 @dataclass(slots=True)
@@ -225,7 +228,7 @@ def _read_file(task: Task, options: Options, batch: Batch) -> None:
             next_line=log.next_line,
             head_hash=head,
             tail_hash=tail,
-            checkpoint=log.checkpoint,
+            checkpoint=zstandard.compress(log.checkpoint) if log.checkpoint else b"",
             appended=appended,
         )
     )
@@ -260,7 +263,11 @@ def _parse(
     Raises:
         Reread: the appended part needs what was before it.
     """
-    log = Log(path, start, task.first_line, task.checkpoint) if start else Log(path)
+    if start:
+        checkpoint = zstandard.decompress(task.checkpoint) if task.checkpoint else b""
+        log = Log(path, start, task.first_line, checkpoint)
+    else:
+        log = Log(path)
     count = _counter(options.encoding) if parser.whole_prompts else None
     tree = ShardTree(log, count, options.keep_text)
     calls: list[Call] = []

@@ -203,9 +203,7 @@ class _Reach:
         self.ready = _tokens(prompts, ready, fits)
         self._continue_bare(prompts, facts, ttl_s, bare)
 
-    def _continue_bare(
-        self, prompts: Prompts, facts: CallFacts, ttl_s: Floats, bare: Ints
-    ) -> None:
+    def _continue_bare(self, prompts: Prompts, facts: CallFacts, ttl_s: Floats, bare: Ints) -> None:
         """Without content, a call matches the one before it in its trace, if that was long enough."""
         before = prompts.previous[bare]
         known = (before >= 0) & (prompts.size[before] <= prompts.size[bare])
@@ -237,9 +235,7 @@ def _last_seen(prompts: Prompts, calls: Ints, generated: Flags) -> Ints:
 class _Group:
     """Calls to one model, in time order."""
 
-    def __init__(
-        self, prompts: Prompts, facts: CallFacts, calls: Ints, generated: Flags
-    ) -> None:
+    def __init__(self, prompts: Prompts, facts: CallFacts, calls: Ints, generated: Flags) -> None:
         self.tree = prompts.tree
         self.calls = calls
         self.sent_s = facts.sent_s

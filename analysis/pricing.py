@@ -172,7 +172,8 @@ class _Charges(NamedTuple):
 
 _SPEED_SUFFIX = re.compile(r"(?P<model>.+)-(?P<speed>fast|priority|flex)")
 _BEDROCK_NAME = re.compile(r"(?:[a-z]+\.)?[a-z0-9]+\.[a-z][\w.:-]*", re.IGNORECASE)
-_LONGEST_NAME = 256
+LONGEST_NAME = 256
+"""Characters; what is longer is no model's name."""
 
 
 def _library_rates(provider: str | None, model: str) -> Iterator[Rate]:
@@ -209,10 +210,19 @@ def _library_rates(provider: str | None, model: str) -> Iterator[Rate]:
                 )
 
 
+def without_mark(model: str) -> str:
+    """A model's name without a client's mark at its end.
+
+    >>> without_mark("claude-opus-4-5[1m]")
+    'claude-opus-4-5'
+    """
+    return re.sub(r"\[[^\[\]]*\]$", "", model.strip())
+
+
 def _find_listing(provider: str | None, model: str) -> _Listing | None:
     """The price list's entry for a model, under any of the names that logs give it."""
-    name = re.sub(r"\[[^\[\]]*\]$", "", model.strip())  # a client's mark, as in "[1m]"
-    if not 0 < len(name) <= _LONGEST_NAME:
+    name = without_mark(model)
+    if not 0 < len(name) <= LONGEST_NAME:
         return None
     found = _look_up(provider, name)
     suffix = _SPEED_SUFFIX.fullmatch(name.lower())
@@ -232,7 +242,7 @@ def _look_up(provider: str | None, name: str) -> _Listing | None:
     from genai_prices.data_snapshot import get_snapshot
 
     snapshot = get_snapshot()  # the one inside the package; only an explicit update downloads
-    for provider_id, reference in _references(provider, name):
+    for provider_id, reference in model_references(provider, name):
         try:
             return _Listing(*snapshot.find_provider_model(reference, None, provider_id, None))
         except LookupError:
@@ -240,10 +250,10 @@ def _look_up(provider: str | None, name: str) -> _Listing | None:
     return None
 
 
-def _references(provider: str | None, name: str) -> Iterator[tuple[str | None, str]]:
+def model_references(provider: str | None, name: str) -> Iterator[tuple[str | None, str]]:
     """Ways to ask for a model, most specific first.
 
-    >>> list(_references("openrouter", "anthropic/claude-opus-5"))  # doctest: +NORMALIZE_WHITESPACE
+    >>> list(model_references("openrouter", "anthropic/claude-opus-5"))  # doctest: +NORMALIZE_WHITESPACE
     [('openrouter', 'anthropic/claude-opus-5'), (None, 'anthropic/claude-opus-5'),
      ('openrouter', 'claude-opus-5'), ('anthropic', 'claude-opus-5'), (None, 'claude-opus-5')]
     """
@@ -379,7 +389,7 @@ def _override(entry: object, source: str) -> Rate:
     for key in ("input", "output"):
         if key not in usd:
             raise ForkpointError(f"{model!r} has no {key!r} price")
-    start, end = (_instant(key, entry.get(key)) for key in ("valid_from", "valid_until"))
+    start, end = (instant(key, entry.get(key)) for key in ("valid_from", "valid_until"))
     if start is not None and end is not None and start >= end:
         raise ForkpointError("'valid_until' must be later than 'valid_from'")
     write = usd.get("cache_write", usd["input"])
@@ -414,7 +424,7 @@ def _dollars(key: str, value: object) -> float:
     return dollars
 
 
-def _instant(key: str, value: object) -> datetime | None:
+def instant(key: str, value: object) -> datetime | None:
     """A date, a time, or the ISO form of either: as UTC without a time zone."""
     if value is None:
         return None

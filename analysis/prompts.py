@@ -47,14 +47,14 @@ class Siblings:
         if not len(self.parent):
             return found
         starts = np.flatnonzero(np.r_[True, self.parent[1:] != self.parent[:-1]])
-        for start, end in zip(starts, np.r_[starts[1:], len(self.parent)], strict=True):
+        ends = np.r_[starts[1:], len(self.parent)]
+        several = np.add.reduceat(present[self.node].astype(np.int64), starts) > 1
+        for start, end in zip(starts[several], ends[several], strict=True):
             shared = self.shared[start:end].copy()
             shared[0] = 0
             if (shared < 0).any():
                 continue
             kept = np.flatnonzero(present[self.node[start:end]])
-            if len(kept) < 2:
-                continue
             least = np.minimum.reduceat(shared[: kept[-1] + 1], np.r_[0, kept[:-1] + 1])
             found.append((self.node[start:end][kept], least))
         return found

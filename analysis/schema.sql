@@ -14,7 +14,7 @@ CREATE TABLE sources (
     next_line   BIGINT NOT NULL,    -- 1-based number of the first line not consumed
     head_hash   BLOB,               -- SHA-256 of the first 64 KiB (or less) and of the 4 KiB before
     tail_hash   BLOB,               -- read_bytes: equal hashes mean that the file only grew
-    checkpoint  BLOB,               -- what the parser needs to go on
+    checkpoint  BLOB,               -- what the parser needs to go on, Zstandard-compressed
     deleted     BOOLEAN NOT NULL
 );
 

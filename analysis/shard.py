@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from forkpoint.parsers.logs import Log
@@ -117,19 +117,12 @@ class ShardTree:
             start = cut
 
     def extend_tokens(self, parent: int, token_ids: Iterable[int]) -> int:
-        try:
-            ids = array("I", token_ids)
-        except OverflowError as error:
-            raise ValueError("a token id is not in 0..2**32-1") from error
-        content = ids.tobytes()
-        width = ids.itemsize * TOKENS_PER_RUN
-        for start in range(0, len(content), width):
-            run = content[start : start + width]
+        for run in token_runs(token_ids):
             node = self._runs.get((parent, run))
             if node is None:
                 segment = segment_hash(Kind.TOKENS, "", run)
                 if segment not in self._segments:
-                    n_tokens = len(run) // ids.itemsize
+                    n_tokens = len(run) // _ID_BYTES
                     self._add_segment(segment, Kind.TOKENS, "", len(run), n_tokens)
                 node = self._node(parent, segment)
                 self._runs[parent, run] = node
@@ -212,6 +205,24 @@ class ShardTree:
         self._uncounted_bytes += n_bytes
         if self._uncounted_bytes >= _COUNT_BATCH_BYTES:
             self.finish()
+
+
+_ID_BYTES = array("I").itemsize
+
+
+def token_runs(token_ids: Iterable[int]) -> Iterator[bytes]:
+    """Token ids as runs of `TOKENS_PER_RUN` unsigned 32-bit integers, the last one shorter.
+
+    Raises:
+        ValueError: an id is negative or above 2**32 - 1.
+    """
+    try:
+        content = array("I", token_ids).tobytes()
+    except OverflowError as error:
+        raise ValueError("a token id is not in 0..2**32-1") from error
+    width = _ID_BYTES * TOKENS_PER_RUN
+    for start in range(0, len(content), width):
+        yield content[start : start + width]
 
 
 _UNCOUNTABLE = frozenset({Kind.UNLOGGED, Kind.TOOLS, Kind.MEDIA})

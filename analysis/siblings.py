@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forkpoint.analysis.ingest_worker import Options
-from forkpoint.analysis.shard import TOKENS_PER_RUN, ShardTree, segment_hash
+from forkpoint.analysis.shard import ShardTree, segment_hash, token_runs
 from forkpoint.analysis.store import Store
 from forkpoint.parsers.base import ROOT, Reread
 from forkpoint.parsers.logs import Log
@@ -122,9 +122,10 @@ def _read_segments(rows: list[tuple[Any, ...]], options: Options) -> dict[Any, T
             texts[segment] = text
         elif log_format is not None:
             places[path, log_format][offset].add(segment)
+    names: dict[bytes, str] = {}
     for (path, log_format), offsets in places.items():
         for offset, wanted in offsets.items():
-            tree = _Capture({each.hex for each in wanted}, Log(Path(path)))
+            tree = _Capture({each.hex for each in wanted}, Log(Path(path)), names)
             _replay(Path(path), log_format, offset, tree)
             texts.update((each, tree.texts[each.hex]) for each in wanted if each.hex in tree.texts)
             ids.update((each, tree.ids[each.hex]) for each in wanted if each.hex in tree.ids)
@@ -152,13 +153,19 @@ def _replay(path: Path, log_format: str, offset: int, tree: _Capture) -> None:
 
 
 class _Capture(ShardTree):
-    """A tree that keeps the text or ids of the segments it is asked for."""
+    """A tree that keeps the text or ids of the segments it is asked for, and no nodes of ids.
 
-    def __init__(self, wanted: set[str], log: Log) -> None:
+    Args:
+        names: segment names of runs of token ids seen before; one record's runs stand in the next
+            record too, so that each run is hashed once.
+    """
+
+    def __init__(self, wanted: set[str], log: Log, names: dict[bytes, str]) -> None:
         super().__init__(log, None)
         self.wanted = wanted
         self.texts: dict[str, str] = {}
         self.ids: dict[str, TokenIds] = {}
+        self._names = names
 
     def extend(self, parent: int, kind: Kind, role: str, text: str) -> int:
         before = len(self.segment_hashes)
@@ -170,14 +177,13 @@ class _Capture(ShardTree):
         return node
 
     def extend_tokens(self, parent: int, token_ids: Iterable[int]) -> int:
-        ids = list(token_ids)
-        node = super().extend_tokens(parent, ids)
-        for start in range(0, len(ids), TOKENS_PER_RUN):
-            run = np.array(ids[start : start + TOKENS_PER_RUN], dtype=np.uint32)
-            name = segment_hash(Kind.TOKENS, "", run.tobytes()).hex()
+        for run in token_runs(token_ids):
+            name = self._names.get(run)
+            if name is None:
+                name = self._names[run] = segment_hash(Kind.TOKENS, "", run).hex()
             if name in self.wanted:
-                self.ids[name] = run
-        return node
+                self.ids[name] = np.frombuffer(run, dtype=np.uint32)
+        return parent
 
     def resume(self, node_hash: str) -> int:
         return ROOT

@@ -77,6 +77,8 @@ def main() -> None:
     A text that the terminal's encoding lacks is replaced, and a reader that goes away (``| head``)
     ends the run without a word.
     """
+    # No command multiplies matrices; starting threads for it costs each of them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -38,7 +38,9 @@ def test_depths_sums_and_minima_equal_walking_every_path(
     assert tree.depth(values).tolist() == [sum(values[u] for u in p) for p in above_root]
     assert tree.level.tolist() == [len(p) for p in above_root]
     assert tree.subtree_min(values).tolist() == [min(values[b]) for b in below]
-    assert tree.path_min(values).tolist() == [min(values[u] for u in path(parent, v)) for v in range(n)]
+    assert tree.path_min(values).tolist() == [
+        min(values[u] for u in path(parent, v)) for v in range(n)
+    ]
     assert tree.subtree_sum(values).tolist() == [sum(values[b]) for b in below]
 
 
