@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from forkpoint.analysis.prompts import Prompts, Reuse, columns, fit_bytes, measure_reuse
-from forkpoint.analysis.results import Cache, Calibration, WaterfallStep, WorstCall
+from forkpoint.analysis.results import Calibration, WorstCall
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.tree import Flags, Floats, Ints
 
@@ -71,78 +71,13 @@ def measure_missed(store: Store, prompts: Prompts, reuse: Reuse) -> Missed:
     )
 
 
-def measure_cache(
-    store: Store,
-    prompts: Prompts,
-    reuse: Reuse,
-    missed: Missed,
-    hit_rate: float | None,
-    read_share: float | None,
-) -> Cache:
-    """All cache figures of the scope."""
-    sized = prompts.size >= 0
-    total = int(prompts.size[sized].sum())
-    reported_total = int(prompts.size[missed.reported].sum())
-    ideal = int(missed.ideal.sum())
-    evidence = _evidence(store, prompts)
-    return Cache(
-        hit_rate=hit_rate,
-        cache_read_share=read_share,
-        ideal_hit_rate=ideal / total if total else None,
-        policy_hit_rate=None,
-        waterfall=_waterfall(total, missed),
-        misses_by_cause=(),
-        ideal_tokens=ideal,
-        input_tokens=total,
-        read_tokens=int(missed.read.sum()),
-        missed_tokens=int(missed.tokens.sum()),
-        missed_usd=sum_usd(missed.usd),
-        provider_exceeds_calls=missed.provider_exceeds,
-        shrunk_calls=reuse.shrunk,
-        unsized_calls=int((~sized).sum()),
-        worst_calls=_worst_calls(store, missed),
-        calibrations=_calibrations(prompts),
-        evidence=_count(evidence, np.ones_like(sized)),
-        reported_evidence=_count(evidence, missed.reported),
-        reported_ideal_hit_rate=(
-            int(missed.ideal[missed.reported].sum()) / reported_total if reported_total else None
-        ),
-        unreported_calls=int((sized & ~missed.reported).sum()),
-        unreported_ideal_tokens=missed.unreported_ideal,
-    )
-
-
 def sum_usd(values: Floats) -> float | None:
     """Sum of what is priced; ``None`` if nothing is."""
     priced = values[~np.isnan(values)]
     return float(priced.sum()) if len(priced) else None
 
 
-def _waterfall(total: int, missed: Missed) -> tuple[WaterfallStep, ...]:
-    """Levels from all input down to what was read, and the losses between them.
-
-    ``input`` + ``never sent before`` = ``ideal``; ``ideal`` + ``not reported`` + ``missed`` =
-    ``realized``.
-    """
-    if not total:
-        return ()
-    ideal = int(missed.ideal.sum())
-    lost = int(missed.tokens.sum())
-    return (
-        WaterfallStep("input", total, None),
-        WaterfallStep("never sent before", ideal - total, None),
-        WaterfallStep("ideal", ideal, None),
-        WaterfallStep("not reported", -missed.unreported_ideal, None),
-        WaterfallStep("missed", -lost, _negative(sum_usd(missed.usd))),
-        WaterfallStep("realized", int(missed.read.sum()), None),
-    )
-
-
-def _negative(usd: float | None) -> float | None:
-    return None if usd is None else -usd
-
-
-def _worst_calls(store: Store, missed: Missed) -> tuple[WorstCall, ...]:
+def worst_calls(store: Store, missed: Missed) -> tuple[WorstCall, ...]:
     worth = np.where(np.isnan(missed.usd), 0.0, missed.usd)
     order = np.lexsort((np.arange(len(worth)), -missed.tokens, -worth))[:WORST_CALLS]
     order = order[missed.tokens[order] > 0]
@@ -180,7 +115,7 @@ def _worst_calls(store: Store, missed: Missed) -> tuple[WorstCall, ...]:
     return tuple(found)
 
 
-def _calibrations(prompts: Prompts) -> tuple[Calibration, ...]:
+def calibrations(prompts: Prompts) -> tuple[Calibration, ...]:
     fits = fit_bytes(prompts)
     found = []
     above = prompts.tree.nearest(prompts.anchor >= 0)
@@ -201,7 +136,7 @@ def _calibrations(prompts: Prompts) -> tuple[Calibration, ...]:
     return tuple(found)
 
 
-def _evidence(store: Store, prompts: Prompts) -> dict[str, Flags]:
+def evidence(store: Store, prompts: Prompts) -> dict[str, Flags]:
     """Which calls' sizes and positions rest on what; each call is in one of the kinds."""
     kinds = columns(
         store,
@@ -224,7 +159,7 @@ def _evidence(store: Store, prompts: Prompts) -> dict[str, Flags]:
     }
 
 
-def _count(evidence: dict[str, Flags], among: Flags) -> dict[str, int]:
+def count_evidence(evidence: dict[str, Flags], among: Flags) -> dict[str, int]:
     counts = {name: int((flags & among).sum()) for name, flags in evidence.items()}
     return {name: n for name, n in counts.items() if n}
 

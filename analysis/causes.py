@@ -25,7 +25,10 @@ TOO_SHORT = "below the minimum"
 ROUNDED = "rounded down to whole units"
 NO_BREAKPOINT = "no breakpoint"
 BEYOND_LOOKBACK = "beyond the lookback"
+AFTER_BREAKPOINT = "sent after the last breakpoint"
 CONCURRENT = "concurrent fan-out"
+NOT_READY = "previous write not readable yet"
+UNLOGGED_CHANGE = "changed where the log shows nothing"
 UNKNOWN = "evicted or unknown"
 NO_RULES = "provider without rules"
 
@@ -44,6 +47,10 @@ PROVIDER_WORDS = {
     "service_tier_changed": "service tier changed",
 }
 """Causes that Anthropic and OpenAI state in their responses. Others (``unavailable``) say nothing."""
+
+
+READABLE_AFTER_S = 60.0
+"""An entry that could not be read was written at most this long before; later it was lost."""
 
 
 @dataclass
@@ -75,7 +82,7 @@ def attribute(
         *_units(levels),
         *_marks(facts, levels),
         (CONCURRENT, levels.marked - levels.policy),
-        (UNKNOWN, np.where(levels.ruled, levels.policy - levels.realized, 0)),
+        *_below_policy(prompts, facts, levels),
         (NO_RULES, np.where(missed.reported & ~levels.ruled, missed.tokens, 0)),
     ]
     losses += [Loss(cause, "inferred", np.where(silent, tokens, 0)) for cause, tokens in inferred]
@@ -128,7 +135,32 @@ def _marks(facts: CallFacts, levels: Levels) -> list[tuple[str, Ints]]:
     unmarked = facts.breakpoints == 0
     return [
         (NO_BREAKPOINT, np.where(unmarked, lost, 0)),
-        (BEYOND_LOOKBACK, np.where(unmarked, 0, lost)),
+        (BEYOND_LOOKBACK, np.where(~unmarked & levels.too_far, lost, 0)),
+        (AFTER_BREAKPOINT, np.where(~unmarked & ~levels.too_far, lost, 0)),
+    ]
+
+
+def _below_policy(prompts: Prompts, facts: CallFacts, levels: Levels) -> list[tuple[str, Ints]]:
+    """What the rules would have allowed and the provider did not serve.
+
+    Two signs tell more than that. If the provider read exactly what it had read for the call that
+    used this prefix last, that call's own write was not readable yet. If it read a beginning, and
+    the rest had been used within its lifetime, the prompt parted there in something not logged
+    (tools, reminders), or the rest was evicted; a whole miss may be either and stays unknown.
+    """
+    lost = np.where(levels.ruled, levels.policy - levels.realized, 0)
+    user = np.maximum(levels.latest, 0)
+    not_ready = (
+        (levels.latest >= 0)
+        & (levels.realized == levels.realized[user])
+        & (levels.realized > 0)
+        & (levels.idle_s <= READABLE_AFTER_S)
+    )
+    parted = ~not_ready & (levels.realized > 0)
+    return [
+        (NOT_READY, np.where(not_ready, lost, 0)),
+        (UNLOGGED_CHANGE, np.where(parted, lost, 0)),
+        (UNKNOWN, np.where(~not_ready & ~parted, lost, 0)),
     ]
 
 
@@ -179,7 +211,7 @@ def waterfall(prompts: Prompts, missed: Missed, levels: Levels) -> tuple[Waterfa
         lost("no breakpoint in reach", levels.allowed, levels.marked),
         lost(CONCURRENT, levels.marked, levels.policy),
         WaterfallStep("policy", int(policy.sum()), None),
-        lost(UNKNOWN, policy, realized),
+        lost("below policy", policy, realized),
         WaterfallStep("realized", int(realized.sum()), None),
     ]
     return tuple(step for step in steps if step.tokens or step.step in LEVELS)

@@ -55,8 +55,11 @@ class CallFacts:
     duration_s: Floats
     breakpoints: Ints
     """-1 where not logged."""
+    written_to: Ints
+    """Tokens from the beginning of each prompt to its last breakpoint: what the provider read and
+    wrote; -1 where not logged."""
     long_lived: Flags
-    """Calls of traces that write one-hour entries."""
+    """Calls whose entries live long: they write such entries, or their trace did so last."""
     rules: list[CacheRule]
     rule: Ints
     """Position in `rules`; -1 where no rule is known."""
@@ -106,7 +109,11 @@ class Levels:
     """Calls whose provider's rules are known and whose reads are reported: only for those do the
     levels below `ideal` mean anything."""
     idle_s: Floats
-    """For calls that lost tokens to the lifetime: seconds since those were last used."""
+    """Seconds since the deepest matching prefix was last used; NaN without one, or without times."""
+    latest: Ints
+    """The call that used it then; -1: none."""
+    too_far: Flags
+    """Calls that no breakpoint's lookback could reach from, however placed."""
 
 
 def load_facts(store: Store, rules: Rules) -> CallFacts:
@@ -116,8 +123,12 @@ def load_facts(store: Store, rules: Rules) -> CallFacts:
         SELECT coalesce(epoch(started_at), 'nan'::DOUBLE) AS sent_s,
                coalesce(duration_s, 'nan'::DOUBLE) AS duration_s,
                coalesce(breakpoints, -1)::BIGINT AS breakpoints,
-               coalesce(max(cache_write_1h_tokens) OVER (PARTITION BY trace_id), 0) > 0
-                   AS long_lived,
+               coalesce(cache_read_tokens + cache_write_tokens, -1)::BIGINT AS written_to,
+               coalesce(last_value(
+                   CASE WHEN cache_write_tokens > 0
+                        THEN 2 * coalesce(cache_write_1h_tokens, 0) >= cache_write_tokens END
+                   IGNORE NULLS
+               ) OVER (PARTITION BY trace_id ORDER BY call_no), false) AS long_lived,
                dense_rank() OVER (ORDER BY provider, model, started_at::DATE) - 1 AS kind
         FROM scope_calls ORDER BY call_no
         """
@@ -138,6 +149,7 @@ def load_facts(store: Store, rules: Rules) -> CallFacts:
         sent_s=np.asarray(fetched["sent_s"], dtype=np.float64),
         duration_s=np.asarray(fetched["duration_s"], dtype=np.float64),
         breakpoints=np.asarray(fetched["breakpoints"], dtype=np.int64),
+        written_to=np.asarray(fetched["written_to"], dtype=np.int64),
         long_lived=np.asarray(fetched["long_lived"], dtype=np.bool_),
         rules=list(found.values()),
         rule=np.array([*numbers, -1], dtype=np.int64)[np.asarray(fetched["kind"], dtype=np.int64)],
@@ -159,7 +171,8 @@ def measure_levels(
     scoped = capped(reach.scoped, stored)
     alive = capped(reach.alive, scoped)
     allowed = capped(_allowed(prompts, facts, alive), alive)
-    marked = capped(_marked(prompts, facts, reach, allowed), allowed)
+    too_far = _too_far(prompts, facts, reach)
+    marked = capped(_marked(prompts, facts, reach, allowed, too_far), allowed)
     policy = capped(np.minimum(reach.ready, marked), marked)
     return Levels(
         reusable=np.maximum(_reusable(prompts, missed), missed.ideal),
@@ -173,6 +186,8 @@ def measure_levels(
         realized=np.where(missed.reported, missed.read, missed.ideal),
         ruled=ruled,
         idle_s=reach.idle_s,
+        latest=reach.latest,
+        too_far=too_far,
     )
 
 
@@ -187,23 +202,25 @@ class _Reach:
         """Deepest node alive on each path."""
         stored, scoped, ready = self.last.copy(), self.last.copy(), self.last.copy()
         self.idle_s = np.full(n, np.nan)
-        ttl_s = facts.lifetime_s()
+        self.latest = np.full(n, -1, dtype=np.int64)
         stored[:] = _last_seen(prompts, prompts.ranks, facts.generated_stored())
         for model in np.unique(prompts.model[ruled]).tolist():
             calls = np.flatnonzero(ruled & (prompts.model == model))
             group = _Group(prompts, facts, calls, facts.generated_stored())
             scoped[calls] = group.last
-            self.last[calls] = group.deepest(group.last, ttl_s[calls], delay=False)
-            ready[calls] = group.deepest(self.last[calls], ttl_s[calls], delay=True)
-            self.idle_s[calls] = group.idle(group.last)
+            self.last[calls] = group.deepest(group.last, delay=False)
+            ready[calls] = group.deepest(self.last[calls], delay=True)
+            self.latest[calls] = group.latest(group.last)
         bare = np.flatnonzero(prompts.bare)
         self.stored = _tokens(prompts, stored, fits)
         self.scoped = _tokens(prompts, scoped, fits)
         self.alive = _tokens(prompts, self.last, fits)
         self.ready = _tokens(prompts, ready, fits)
-        self._continue_bare(prompts, facts, ttl_s, bare)
+        self._continue_bare(prompts, facts, bare)
+        used = self.latest >= 0
+        self.idle_s[used] = facts.sent_s[used] - facts.sent_s[self.latest[used]]
 
-    def _continue_bare(self, prompts: Prompts, facts: CallFacts, ttl_s: Floats, bare: Ints) -> None:
+    def _continue_bare(self, prompts: Prompts, facts: CallFacts, bare: Ints) -> None:
         """Without content, a call matches the one before it in its trace, if that was long enough."""
         before = prompts.previous[bare]
         known = (before >= 0) & (prompts.size[before] <= prompts.size[bare])
@@ -211,12 +228,12 @@ class _Reach:
         stored = np.where(known, np.minimum(prompts.size[before] + made, prompts.size[bare]), 0)
         same = prompts.model[before] == prompts.model[bare]
         idle = facts.sent_s[bare] - facts.sent_s[before]
-        expired = known & (idle > ttl_s[bare])
+        expired = known & (idle > facts.lifetime_s()[before])
         self.stored[bare] = stored
         self.scoped[bare] = np.where(same, stored, 0)
         self.alive[bare] = np.where(expired, 0, self.scoped[bare])
         self.ready[bare] = self.alive[bare]
-        self.idle_s[bare] = np.where(known, idle, np.nan)
+        self.latest[bare] = np.where(known, before, -1)
 
 
 def _tokens(prompts: Prompts, nodes: Ints, fits: dict[int, Fit]) -> Ints:
@@ -239,7 +256,7 @@ class _Group:
         self.tree = prompts.tree
         self.calls = calls
         self.sent_s = facts.sent_s
-        self.duration_s = facts.duration_s
+        self.lifetime_s = facts.lifetime_s()
         self.last = _last_seen(prompts, calls, generated)
         made = calls[generated[calls] & (prompts.completion[calls] >= 0)]
         self._before = LatestBefore(
@@ -249,21 +266,20 @@ class _Group:
         )
         self._ready_before = _ready_before(facts, calls)
 
-    def idle(self, nodes: Ints) -> Floats:
-        """Seconds since each node was last used before its call; NaN for none or without times."""
-        latest = self._before(nodes, self.calls)
-        since: Floats = self.sent_s[self.calls] - self.sent_s[np.maximum(latest, 0)]
-        return np.where((latest >= 0) & (nodes != 0), since, np.nan)
+    def latest(self, nodes: Ints) -> Ints:
+        """The call that used each node last before its own; -1 for none."""
+        return np.where(nodes != 0, self._before(nodes, self.calls), -1)
 
-    def deepest(self, nodes: Ints, ttl_s: Floats, *, delay: bool) -> Ints:
+    def deepest(self, nodes: Ints, *, delay: bool) -> Ints:
         """The deepest node at or above each of `nodes` that is still alive (with `delay`: and
         whose entry was ready when the call was sent). Binary search over ancestors."""
         limit = self._ready_before if delay else self.calls
 
         def usable(at: Ints, which: Ints) -> Flags:
             latest = self._before(at, limit[which])
-            idle = self.sent_s[self.calls[which]] - self.sent_s[np.maximum(latest, 0)]
-            flags: Flags = (at == 0) | ((latest >= 0) & ~(idle > ttl_s[which]))
+            user = np.maximum(latest, 0)
+            idle = self.sent_s[self.calls[which]] - self.sent_s[user]
+            flags: Flags = (at == 0) | ((latest >= 0) & ~(idle > self.lifetime_s[user]))
             return flags
 
         return _climb(self.tree.strides, self.tree.parent, nodes, usable)
@@ -314,24 +330,39 @@ def _allowed(prompts: Prompts, facts: CallFacts, alive: Ints) -> Ints:
     return allowed
 
 
-def _marked(prompts: Prompts, facts: CallFacts, reach: _Reach, allowed: Ints) -> Ints:
-    """Nothing without a breakpoint where those are needed; nothing beyond their lookback.
+def _explicit(facts: CallFacts) -> Flags:
+    """Calls whose provider caches only what requests mark."""
+    explicit = np.array([rule.opt_in == "explicit" for rule in facts.rules] + [False])
+    flags: Flags = explicit[facts.rule]
+    return flags
 
-    Where the log does not show breakpoints they are taken to be placed as well as can be: each
-    looks back over so many blocks, one behind the other.
+
+def _too_far(prompts: Prompts, facts: CallFacts, reach: _Reach) -> Flags:
+    """More new blocks than all breakpoints together look back over.
+
+    Where the log does not show breakpoints they are taken to be placed as well as can be, one
+    behind the other.
     """
-    marked = allowed.copy()
+    spans = [(rule.lookback_blocks or 0) * (rule.max_breakpoints or 1) for rule in facts.rules]
+    span = np.array([*spans, 0], dtype=np.int64)[facts.rule]
     level = prompts.tree.level
-    for number, rule in enumerate(facts.rules):
-        calls = facts.governed(number)
-        if rule.opt_in != "explicit":
-            continue
-        unmarked = facts.breakpoints[calls] == 0
-        gap = level[prompts.prompt[calls]] - level[reach.last[calls]]
-        lookback = (rule.lookback_blocks or 0) * (rule.max_breakpoints or 1)
-        too_far = (gap > lookback) if lookback else np.zeros(len(calls), dtype=np.bool_)
-        marked[calls] = np.where(unmarked | too_far, 0, allowed[calls])
-    return marked
+    new_blocks = level[prompts.prompt] - level[reach.last]
+    flags: Flags = _explicit(facts) & (span > 0) & (new_blocks > span)
+    return flags
+
+
+def _marked(
+    prompts: Prompts, facts: CallFacts, reach: _Reach, allowed: Ints, too_far: Flags
+) -> Ints:
+    """Nothing without a breakpoint where those are needed, nothing beyond their lookback, and not
+    what an earlier call sent after its last breakpoint: that was not stored."""
+    user = np.maximum(reach.latest, 0)
+    whole = (reach.latest >= 0) & (prompts.bare | (reach.last == prompts.prompt[user]))
+    whole &= facts.written_to[user] >= 0
+    stored_to = np.where(whole, facts.written_to[user], NEVER)
+    unmarked = facts.breakpoints == 0
+    within = np.where(unmarked | too_far, 0, np.minimum(allowed, stored_to))
+    return np.where(_explicit(facts), within, allowed)
 
 
 def _reusable(prompts: Prompts, missed: Missed) -> Ints:

@@ -253,9 +253,13 @@ def _look_up(provider: str | None, name: str) -> _Listing | None:
 def model_references(provider: str | None, name: str) -> Iterator[tuple[str | None, str]]:
     """Ways to ask for a model, most specific first.
 
-    >>> list(model_references("openrouter", "anthropic/claude-opus-5"))  # doctest: +NORMALIZE_WHITESPACE
-    [('openrouter', 'anthropic/claude-opus-5'), (None, 'anthropic/claude-opus-5'),
-     ('openrouter', 'claude-opus-5'), ('anthropic', 'claude-opus-5'), (None, 'claude-opus-5')]
+    >>> for reference in model_references("openrouter", "anthropic/claude-opus-5"):
+    ...     print(reference)
+    ('openrouter', 'anthropic/claude-opus-5')
+    (None, 'anthropic/claude-opus-5')
+    ('openrouter', 'claude-opus-5')
+    ('anthropic', 'claude-opus-5')
+    (None, 'claude-opus-5')
     """
     parts = name.split("/")
     for start in range(len(parts)):

@@ -6,22 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from forkpoint import __version__
-from forkpoint.analysis.cache import (
-    ideal_reuse,
-    measure_cache,
-    measure_missed,
-    prompt_reuse,
-)
+from forkpoint.analysis.cache import ideal_reuse, measure_missed, prompt_reuse
 from forkpoint.analysis.costs import price_scope
 from forkpoint.analysis.forks import find_forks, top_forks
 from forkpoint.analysis.prompts import Prompts, load_prompts
 from forkpoint.analysis.results import PrefixTree, Provenance, Report
 from forkpoint.analysis.rollouts import measure_rollouts
+from forkpoint.analysis.rules import load_rules
 from forkpoint.analysis.savings import measure_savings
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.totals import BY, measure_groups, measure_sources, measure_totals
 from forkpoint.analysis.tree import NEVER
+from forkpoint.analysis.waterfall import measure_cache, measure_waterfall
 
 __all__ = ["BY", "Filters", "build_prefixes", "build_report"]
 
@@ -36,6 +33,7 @@ def build_report(
     filters: Filters = NO_FILTERS,
     by: str | None = None,
     prices: Path | None = None,
+    rules: Path | None = None,
 ) -> Report:
     """The whole answer for the logs at or under `paths`.
 
@@ -43,9 +41,10 @@ def build_report(
         paths: absolute; what is there has been ingested.
         by: one of `BY`, for `Report.groups_by`.
         prices: a file of prices that go before the built-in ones.
+        rules: a file of cache rules that go before the built-in ones.
 
     Raises:
-        ForkpointError: `prices` cannot be used, or `by` is unknown.
+        ForkpointError: `prices` or `rules` cannot be used, or `by` is unknown.
     """
     select_scope(store, paths, filters)
     book = price_scope(store, prices)
@@ -53,7 +52,8 @@ def build_report(
     totals, hit_rate, read_share = measure_totals(store)
     reuse = ideal_reuse(prompts)
     missed = measure_missed(store, prompts, reuse)
-    cache = measure_cache(store, prompts, reuse, missed, hit_rate, read_share)
+    fall = measure_waterfall(store, prompts, missed, load_rules(rules))
+    cache = measure_cache(store, prompts, reuse, missed, fall, hit_rate, read_share)
     rollouts = measure_rollouts(store, prompts)
     first, last = store.rows(
         "SELECT min(started_at), max(started_at) FROM scope_calls "

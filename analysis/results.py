@@ -130,6 +130,8 @@ class Cache:
     policy_hit_rate: float | None
     waterfall: tuple[WaterfallStep, ...]
     misses_by_cause: tuple[MissCause, ...]
+    unknown_share: float | None
+    """Share of missed tokens without a named cause."""
     ideal_tokens: int
     input_tokens: int
     """The denominator of `ideal_hit_rate`: input of all calls whose size is known."""
@@ -273,3 +275,191 @@ class Report:
     provenance: Provenance
     by: str | None = None
     groups_by: tuple[GroupRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HitRates:
+    """One simulation's hit rate under four conventions. Micro: sums over all requests; macro: the
+    mean of the requests' own rates."""
+
+    cold_micro_block: float | None
+    """Hit blocks over blocks."""
+    cold_micro_token: float | None
+    """Hit tokens over input tokens."""
+    cold_macro: float | None
+    """Mean, over the requests that have blocks, of hit blocks over blocks."""
+    steady_micro_token: float | None
+    """`cold_micro_token` of the last half of the requests: the first half only fills the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityPoint:
+    """A cache of one size."""
+
+    capacity_blocks: int
+    capacity_tokens: int
+    capacity_bytes: int | None
+    """``None``: the size of a token in the cache is not known."""
+    conventions: HitRates
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What a prefix cache would have served, replaying the prompts in the order they were sent."""
+
+    conventions: HitRates
+    ceiling: HitRates
+    """The same for a cache that never forgets."""
+    eviction: str
+    """``infinite``, ``lru`` or ``fifo``."""
+    engine_rule: str
+    """``none``: every block can be hit. ``vllm``, ``sglang``: whole blocks only, and the last token
+    of a prompt is always computed."""
+    ttl_s: float | None
+    capacity_blocks: int | None
+    capacity_tokens: int | None
+    capacity_bytes: int | None
+    bytes_per_token: int | None
+    block_size: int
+    logged_block_sizes: tuple[int, ...]
+    """Block sizes of the hashed-block traces among the logs."""
+    requests: int
+    total_blocks: int
+    unique_blocks: int
+    hit_blocks: int
+    input_tokens: int
+    hit_tokens: int
+    same_trace_hit_tokens: int
+    """Hit tokens that the same trace had been the first to send."""
+    other_trace_hit_tokens: int
+    same_trace_share: float | None
+    """`same_trace_hit_tokens` over `hit_tokens`."""
+    estimated_requests: int
+    """Requests only partly logged: their positions go by what was billed."""
+    left_out_requests: int
+    """Requests of unknown size."""
+    untimed_requests: int
+    """Requests left out because a lifetime was asked for and the log has no time for them."""
+    oversized_requests: int
+    """Requests with more blocks than the cache holds; their heads are kept."""
+    sweep: tuple[CapacityPoint, ...]
+    """By rising capacity; empty where no sweep was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conventions:
+    """One log's realized hit rate, as different tools define it. All are provider-reported."""
+
+    micro_token: float | None
+    """Σ cache read / Σ input: our hit rate."""
+    macro: float | None
+    """Mean over calls of cache read / input."""
+    request: float | None
+    """Share of calls that read anything."""
+    steady_micro_token: float | None
+    """`micro_token` of the later half of the calls."""
+    read_share: float | None
+    """Σ cache read / Σ (input + output)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetValue:
+    """What caching cost and brought, of priced calls."""
+
+    read_saving_usd: float
+    """Reads, at the input price less the read price."""
+    write_premium_usd: float
+    """Writes, at the write price less the input price."""
+    net_usd: float
+    unread_write_tokens: int
+    """Tokens written whose prefix no later call to the same model used within its lifetime."""
+    unread_premium_usd: float
+    """The premium paid for those."""
+
+
+@dataclass(frozen=True, slots=True)
+class LifetimeOption:
+    """What the log's own idle times say about another cache lifetime."""
+
+    name: str
+    """``5 min``, ``1 h``, ``keep alive``."""
+    calls: int
+    """Calls that would still have found their prefix, or would not any more."""
+    tokens: int
+    saved_usd: float
+    """Reads instead of writes; negative where entries would have expired."""
+    extra_usd: float
+    """Dearer writes, or the requests that keep entries alive."""
+    net_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """One thing to do, with what it would have saved on this log."""
+
+    action: str
+    """An instruction, in plain words."""
+    cause: str
+    calls: int
+    tokens: int
+    usd: float | None
+    evidence: str
+    """What in the log shows it."""
+    path: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheAnswer:
+    """The whole answer of ``forkpoint cache``."""
+
+    cache: Cache
+    conventions: Conventions
+    net: NetValue | None
+    lifetimes: tuple[LifetimeOption, ...]
+    hints: tuple[Hint, ...]
+    rules: str
+    """Which cache rules were used."""
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class PathStep:
+    """One segment on a call's path."""
+
+    kind: str
+    role: str
+    tokens: int
+    """Up to its end, in the call's own tokens."""
+    shared: bool
+    """Whether the earlier call's path holds it too."""
+    excerpt: str | None
+    """The beginning of its text, where text was kept or its log is still there; else ``None``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why one call paid for what it paid: ``forkpoint cache --explain``."""
+
+    call_id: str
+    path: str
+    line: int
+    model: str | None
+    started_at: datetime | None
+    input_tokens: int
+    read_tokens: int | None
+    levels: tuple[tuple[str, int], ...]
+    """(level, tokens), from reusable down to realized."""
+    causes: tuple[tuple[str, str, int], ...]
+    """(cause, source, tokens)."""
+    earlier_call_id: str | None
+    """The call that used the matching prefix last."""
+    earlier_path: str | None
+    earlier_line: int | None
+    idle_s: float | None
+    shared_tokens: int
+    """Tokens this prompt shares with that call, to the token."""
+    steps: tuple[PathStep, ...]
+    """The prompt's path, at most the 40 segments around the place where it parts."""
+    parts_at: str | None
+    """How the two go on differently, where texts can be read: a short redacted comparison."""

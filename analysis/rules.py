@@ -10,7 +10,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
 from functools import cache
@@ -181,7 +181,7 @@ class Rules:
         A prefix of the name (``deepseek/deepseek-chat``) says who serves it only where the log does
         not: elsewhere it says who made it.
         """
-        aliases = self._book.aliases | (self._overrides.aliases if self._overrides else {})
+        aliases = (self._overrides or self._book).aliases
         stated = None if provider is None else provider.strip().lower()
         for each, reference in model_references(stated, name):
             if each is not None and stated in (None, each):
@@ -196,14 +196,14 @@ def load_rules(path: Path | None = None) -> Rules:
     table of this file or of the built-in rules to start from), ``valid_from``, ``valid_until``
     (dates; the second is the first day it no longer holds), ``source``, and the other fields of
     `CacheRule`. What neither the rule nor its family has is as in an automatic cache of one
-    organization that is exact to the token, keeps prompts until evicted, and gives no discount.
+    organization that is exact to the token, keeps prompts until evicted, and has no price factors.
     ``[family.NAME]`` and ``[aliases]`` are read as in the built-in file.
 
     Raises:
         ForkpointError: the file cannot be read, or holds anything else. Says which rule and why.
     """
     book = _built_in()
-    return Rules(book, None if path is None else _read_own(path, book.families))
+    return Rules(book, None if path is None else _read_own(path, book))
 
 
 _SUFFIX = re.compile(
@@ -300,12 +300,12 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class _Book:
-    """What one file holds."""
+    """What one file holds, its families and aliases over those of the book below."""
 
     name: str
     rules: tuple[CacheRule, ...]
     families: Mapping[str, Mapping[str, Any]]
-    aliases: dict[str, str]
+    aliases: Mapping[str, str]
     makers: Mapping[str, Sequence[str]]
     as_of: date | None
 
@@ -316,31 +316,38 @@ _COPIED = [each.name for each in fields(CacheRule) if each.name in _Entry.__stru
 @cache
 def _built_in() -> _Book:
     resource = files("forkpoint.analysis").joinpath("cache_rules.toml")
-    return _read_book(resource.read_bytes(), resource.name, {})
+    return _read_book(resource.read_bytes(), resource.name)
 
 
-def _read_own(path: Path, families: Mapping[str, Mapping[str, Any]]) -> _Book:
+def _read_own(path: Path, built_in: _Book) -> _Book:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ForkpointError(f"{path}: {error.strerror or error}") from error
-    return _read_book(content, str(path), families)
+    book = _read_book(content, str(path), built_in)
+    if book.makers or book.as_of is not None:
+        raise ForkpointError(f"{path}: 'makers' and 'as_of' are for the built-in rules alone")
+    return book
 
 
-def _read_book(content: bytes, name: str, families: Mapping[str, Mapping[str, Any]]) -> _Book:
+def _read_book(content: bytes, name: str, below: _Book | None = None) -> _Book:
+    """Read a file that may use the families and aliases of the book `below` it."""
     try:
         # RecursionError: brackets nested a thousand deep. ValueError: not TOML, or not UTF-8.
         document = msgspec.convert(tomllib.loads(content.decode()), _File)
     except (ValueError, RecursionError) as error:
         raise ForkpointError(f"{name}: {_reason(error)}") from error
-    known = {**families, **document.family}
+    families = {**(below.families if below else {}), **document.family}
+    aliases = {**(below.aliases if below else {}), **document.aliases}
     rules: list[CacheRule] = []
     for number, stated in enumerate(document.rule, start=1):
         try:
-            rules += _rules_of(stated, known, name)
+            for rule in _rules_of(stated, families, name):
+                provider = aliases.get(rule.provider or "", rule.provider)
+                rules.append(replace(rule, provider=provider))
         except (ValueError, ForkpointError) as error:
             raise ForkpointError(f"{name}: rule {number}: {_reason(error)}") from error
-    return _Book(name, tuple(rules), known, document.aliases, document.makers, document.as_of)
+    return _Book(name, tuple(rules), families, aliases, document.makers, document.as_of)
 
 
 def _rules_of(

@@ -23,6 +23,8 @@ _BUILT_IN = {
     "llm-call-jsonl": "forkpoint.parsers.llm_call_jsonl:LlmCallJsonl",
     "token-ids": "forkpoint.parsers.token_ids:TokenIds",
     "mooncake": "forkpoint.parsers.mooncake:Mooncake",
+    "bailian": "forkpoint.parsers.bailian:Bailian",
+    "kv-cache-tester": "forkpoint.parsers.kv_cache_tester:KvCacheTester",
     "tau-bench": "forkpoint.parsers.tau_bench:TauBench",
 }
 

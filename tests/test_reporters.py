@@ -146,6 +146,7 @@ def a_report(text: str | None = None, by: str | None = None) -> Report:
             calibrations=(Calibration("claude-opus-4-7", 0.31, 21_000, 0.012, 700),),
             evidence={"usage and partial text": 776, "usage": 0},
             reported_evidence={"usage and partial text": 776},
+            unknown_share=0.08,
             reported_ideal_hit_rate=0.98912,
             unreported_calls=0,
             unreported_ideal_tokens=0,
