@@ -401,7 +401,8 @@ def _positions_of_partial(
     part = (depth[left] - depth[base]) / np.maximum(span, 1)
     between = base_size + np.where(span > 0, part, 0.0) * (size - base_size)
     # Above the first anchor: go back from this call's own size by content, at the model's ratio.
-    ratio = np.array([_ratio(fits, model) for model in prompts.model[calls].tolist()])
+    ratios = np.array([_ratio(fits, model) for model in range(len(prompts.models))])
+    ratio = ratios[prompts.model[calls]]
     back = size - ratio * (depth[prompts.prompt[calls]] - depth[left])
     from_end = np.where((depth[left] > 0) & (ratio > 0), back, 0.0)
     tokens = np.floor(np.where(anchored, between, from_end))

@@ -342,6 +342,7 @@ class Simulation:
     """Requests left out because a lifetime was asked for and the log has no time for them."""
     oversized_requests: int
     """Requests with more blocks than the cache holds; their heads are kept."""
+    sweep_eviction: str | None
     sweep: tuple[CapacityPoint, ...]
     """By rising capacity; empty where no sweep was asked for."""
 

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 
 from forkpoint.analysis.blocks import Blocks, Passes, cut_into_blocks, passes_of, token_tree
+from forkpoint.analysis.cache_policy import CachePolicy, EngineRule, Eviction
 from forkpoint.analysis.prompts import Prompts, columns, load_prompts
 from forkpoint.analysis.results import CapacityPoint, HitRates, Simulation
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.tree import Flags, Floats, Ints
-from forkpoint.errors import ForkpointError
 
 DEFAULT_BLOCK_SIZE = 16
 """vLLM's. For logs that state no block size of their own."""
@@ -34,85 +33,6 @@ MAX_BLOCK_SIZE = 2**24
 NO_FILTERS = Filters()
 
 _LONG_AGO = np.iinfo(np.int64).min // 2
-
-
-class Eviction(StrEnum):
-    """What a full cache forgets."""
-
-    LRU = "lru"
-    FIFO = "fifo"
-    INFINITE = "infinite"
-
-
-class EngineRule(StrEnum):
-    """Which blocks can be hit at all."""
-
-    NONE = "none"
-    VLLM = "vllm"
-    SGLANG = "sglang"
-
-
-class Unit(StrEnum):
-    """What a capacity counts."""
-
-    BLOCKS = "blocks"
-    TOKENS = "tokens"
-    BYTES = "bytes"
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """How much a cache holds."""
-
-    amount: int
-    unit: Unit
-
-    def in_blocks(self, block_size: int, bytes_per_token: int | None) -> int:
-        """Whole blocks that it holds.
-
-        Raises:
-            ForkpointError: not one.
-        """
-        per_block = {
-            Unit.BLOCKS: 1,
-            Unit.TOKENS: block_size,
-            Unit.BYTES: block_size * (bytes_per_token or 1),
-        }[self.unit]
-        blocks = self.amount // per_block
-        if blocks < 1:
-            raise ForkpointError(
-                f"a capacity of {self.amount} {self.unit} does not hold one block of "
-                f"{block_size} tokens ({per_block} {self.unit})"
-            )
-        return blocks
-
-
-@dataclass(frozen=True, slots=True)
-class CachePolicy:
-    """A cache.
-
-    Raises:
-        ValueError: the parts do not go together.
-    """
-
-    eviction: Eviction = Eviction.INFINITE
-    capacity: Capacity | None = None
-    ttl_s: float | None = None
-    """Seconds for which a block stays after it was last used, inclusive."""
-    engine_rule: EngineRule = EngineRule.NONE
-    bytes_per_token: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.eviction is Eviction.INFINITE and self.capacity is not None:
-            raise ValueError("an infinite cache has no capacity")
-        if self.eviction is Eviction.FIFO and self.ttl_s is not None:
-            raise ValueError("a lifetime goes with lru or infinite, not with fifo")
-        if (
-            self.capacity is not None
-            and self.capacity.unit is Unit.BYTES
-            and self.bytes_per_token is None
-        ):
-            raise ValueError("a capacity in bytes needs to know the bytes of a token")
 
 
 def build_simulation(
@@ -365,13 +285,13 @@ def _fifo_hits(blocks: Blocks, passes: Passes, capacity: int) -> Ints:
     return np.array(hits, dtype=np.int64)
 
 
-def _sweep(replay: Replay, eviction: Eviction) -> Iterable[CapacityPoint]:
+def _sweep(replay: Replay) -> Iterable[CapacityPoint]:
     """Capacities that double up to one that holds every block."""
     most = int(replay.blocks.length.sum())
     sizes = sorted({-(-most >> k) for k in range(SWEEP_POINTS)} - {0}) if most else []
     for capacity in sizes:
         in_tokens, in_bytes = _amounts(capacity, replay.blocks.block_size, replay.policy)
-        rates = replay.rates(replay.hits(eviction, capacity))
+        rates = replay.rates(replay.hits(replay.policy.eviction, capacity))
         yield CapacityPoint(capacity, in_tokens, in_bytes, rates)
 
 
@@ -408,12 +328,12 @@ def _result(
     in_tokens, in_bytes = (
         (None, None) if capacity is None else _amounts(capacity, blocks.block_size, policy)
     )
-    without_limit = Replay(blocks, np.zeros(0), _endless(policy)) if policy.ttl_s else replay
-    finite = policy.eviction if policy.eviction is not Eviction.INFINITE else Eviction.LRU
+    endless = CachePolicy(engine_rule=policy.engine_rule)
+    without_limit = Replay(blocks, np.zeros(0), endless) if policy.ttl_s is not None else replay
     return Simulation(
         conventions=replay.rates(hits),
         ceiling=without_limit.rates(without_limit.hits(Eviction.INFINITE, None)),
-        eviction=policy.eviction.value,
+        eviction=(Eviction.INFINITE if capacity is None else policy.eviction).value,
         engine_rule=policy.engine_rule.value,
         ttl_s=policy.ttl_s,
         capacity_blocks=capacity,
@@ -435,9 +355,6 @@ def _result(
         left_out_requests=left_out,
         untimed_requests=untimed,
         oversized_requests=0 if capacity is None else int((blocks.total > capacity).sum()),
-        sweep=tuple(_sweep(replay, finite)) if sweep else (),
+        sweep_eviction=policy.eviction.value if sweep else None,
+        sweep=tuple(_sweep(replay)) if sweep else (),
     )
-
-
-def _endless(policy: CachePolicy) -> CachePolicy:
-    return CachePolicy(engine_rule=policy.engine_rule)

@@ -7,6 +7,7 @@ JSON object; the clock starts after imports and after what is to be read lies in
     python in_process.py parse FORMAT BYTES FILE…
     python in_process.py tree shard|sort|trie FILE
     python in_process.py tokens forkpoint|tiktoken BYTES FOLDER
+    python in_process.py waterfall CALLS
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from agent_calls import sessions
 
+from forkpoint.analysis.causes import waterfall as levels_and_losses
+from forkpoint.analysis.policy import measure_levels
 from forkpoint.analysis.shard import ShardTree
 from forkpoint.analysis.siblings import rank_siblings
 from forkpoint.analysis.tokens import Tokenizer, reference_ids
@@ -155,6 +159,18 @@ def tokens(how: str, n_bytes: int, folder: Path) -> dict[str, Any]:
     return {**answer, "load_seconds": load["seconds"], "digest": digest.hexdigest()}
 
 
+def waterfall(n_calls: int) -> dict[str, Any]:
+    """Hold generated calls against the cache rules: all levels, what each lost, and the sums."""
+    prompts, facts, missed = sessions(n_calls)
+
+    def work() -> dict[str, Any]:
+        levels = measure_levels(prompts, facts, missed, {})
+        steps = levels_and_losses(prompts, missed, levels)
+        return {"calls": len(prompts.prompt), "policy": int(levels.policy.sum()), "steps": len(steps)}
+
+    return timed(work)
+
+
 def main(what: str, *rest: str) -> dict[str, Any]:
     """Do what the command line says."""
     if what == "samples":
@@ -169,6 +185,8 @@ def main(what: str, *rest: str) -> dict[str, Any]:
     if what == "tokens":
         how, n_bytes, folder = rest
         return tokens(how, int(n_bytes), Path(folder))
+    if what == "waterfall":
+        return waterfall(int(*rest))
     raise SystemExit(__doc__)
 
 

@@ -19,13 +19,14 @@ import agents
 import parsing
 import rollouts
 import tokenizing
+import waterfall
 from cases import Context, Disagreement, Result
 from measure import CommandFailed
 from table import document, markdown
 
 RESULTS = Path(__file__).with_name("results")
 BENCHMARKS: dict[str, Callable[[Context], list[Result]]] = {
-    each.NAME: each.measure for each in (agents, rollouts, parsing, tokenizing)
+    each.NAME: each.measure for each in (agents, rollouts, parsing, tokenizing, waterfall)
 }
 _QUICK_SCALE, _QUICK_REPEATS = 0.05, 2
 

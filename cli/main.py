@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from forkpoint import __version__
+from forkpoint.analysis.cache_policy import EngineRule, Eviction
 from forkpoint.cli import options
 from forkpoint.cli.options import By, PlainFormat, ReportFormat, RowsFormat, Tokenizer
 from forkpoint.cli.text import plain
@@ -240,6 +241,100 @@ def prefixes(
             _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
         tree = build_prefixes(opened, where, filters=filters, min_calls=min_calls, top=top)
     write_prefixes(tree, form, sys.stdout)
+
+
+@app.command(short_help="What a prefix cache of some size and policy would have served.")
+def simulate(
+    paths: options.Paths = None,
+    block_size: Annotated[
+        int | None,
+        typer.Option(
+            "--block-size", min=1, max=2**24, metavar="TOKENS", show_default=False,
+            help="Tokens in a block. Default: as logged, else 16 (1 with --engine-rule sglang).",
+        ),
+    ] = None,
+    capacity: Annotated[
+        str | None,
+        typer.Option(
+            "--capacity", metavar="SIZE", show_default=False,
+            help="What the cache holds: tokens (500000), 4096blocks, or 2GiB with --model-shape.",
+        ),
+    ] = None,
+    model_shape: Annotated[
+        str | None,
+        typer.Option(
+            "--model-shape", metavar="MODEL", show_default=False,
+            help="KV cache bytes per token, or a model whose shape is known: llama-3.1-8b, …",
+        ),
+    ] = None,
+    eviction: Annotated[
+        Eviction | None,
+        typer.Option(
+            "--eviction", show_default=False,
+            help="What a full cache forgets. Default: lru with a --capacity, else infinite.",
+        ),
+    ] = None,
+    ttl: Annotated[
+        str | None,
+        typer.Option(
+            "--ttl", metavar="SPAN", show_default=False,
+            help="How long a block stays after it was last used: 5m, 1h, or seconds.",
+        ),
+    ] = None,
+    engine_rule: Annotated[
+        EngineRule,
+        typer.Option(
+            "--engine-rule",
+            help="vllm, sglang: whole blocks only, and the last token is always computed.",
+        ),
+    ] = EngineRule.NONE,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Also show the hit rate over capacities.")
+    ] = False,
+    since: options.Since = None,
+    until: options.Until = None,
+    model: options.Model = None,
+    project: options.Project = None,
+    form: Annotated[
+        PlainFormat, typer.Option("--format", help="How to answer.")
+    ] = PlainFormat.TABLE,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+    strict: options.Strict = False,
+    workers: options.Workers = None,
+    keep_text: options.KeepText = False,
+    quiet: options.Quiet = False,
+) -> None:  # fmt: skip
+    """Replay the prompts under the paths, in the order they were sent, against a prefix cache, and
+    show what it would have served. Prompts alone fill the cache, and models are not told apart.
+
+    \b
+    Examples:
+      forkpoint simulate trace.jsonl --sweep
+      forkpoint simulate runs/ --capacity 40GiB --model-shape qwen3-32b --engine-rule vllm
+      forkpoint simulate ~/.claude/projects --ttl 5m
+    """
+    from forkpoint.analysis.simulate import build_simulation
+    from forkpoint.cli.simulate import cache_policy, write_simulation
+
+    policy = cache_policy(
+        eviction=eviction, capacity=capacity, ttl=ttl, model_shape=model_shape,
+        engine_rule=engine_rule, sweep=sweep,
+    )  # fmt: skip
+    filters = _filters(since, until, model, project)
+    agents = [] if paths else _default_logs()
+    found = _existing(agents)
+    if not paths and not found and form is PlainFormat.TABLE:
+        _print_where_it_looked(agents)
+        return
+    with _open_store(store, tokenizer) as opened:
+        where = _resolved(paths or found) or _looked_in(agents)
+        if paths or found:
+            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+        answer = build_simulation(
+            opened, where, policy=policy, block_size=block_size, sweep=sweep, filters=filters
+        )
+    write_simulation(answer, form, sys.stdout)
 
 
 @app.command(short_help="The log formats, or which one a file is of.")

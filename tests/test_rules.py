@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import subprocess
 import sys
 import time
@@ -67,7 +68,7 @@ def test_claude_caches_from_the_documented_minimum_of_each_model(
     [
         ("openai", "gpt-5.6-sol", 1024, 1),
         ("openai", "gpt-6.1-terra", 1024, 1),
-        ("openai", "gpt-5.5", 1024, 2048),
+        ("openai", "gpt-5.5", 1024, 512),
         ("openai", "gpt-5.1-codex", 1024, 128),
         ("openai", "gpt-4o", 1024, 128),
         ("google", "gemini-4-argon", 4096, 1),
@@ -147,6 +148,29 @@ def test_where_nothing_is_known_there_is_no_rule(
     built_in: Rules, provider: str | None, model: str | None
 ) -> None:
     assert built_in.rule_for(provider, model, NOW) is None
+
+
+@pytest.mark.real
+def test_codex_logs_hold_no_read_that_the_rules_do_not_allow(
+    built_in: Rules, real_logs: Path
+) -> None:
+    """What was read of the cache is no more than whole steps of what was sent."""
+    reads = 0
+    for path in sorted((real_logs / "codex").rglob("*.jsonl")):
+        model = None
+        for line in path.read_bytes().splitlines():
+            if line[:1] != b"{" or (b"token_count" not in line and b"turn_context" not in line):
+                continue
+            payload = json.loads(line).get("payload") or {}
+            model = payload.get("model", model)
+            usage = (payload.get("info") or {}).get("last_token_usage")
+            if model is None or usage is None or not usage["cached_input_tokens"]:
+                continue
+            rule = rule_of(built_in, "openai", model)
+            step, read = rule.granularity_tokens, usage["cached_input_tokens"]
+            assert rule.minimum_tokens <= read <= usage["input_tokens"] // step * step
+            reads += 1
+    assert reads > 500
 
 
 # --- time ---
