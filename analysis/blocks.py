@@ -129,6 +129,8 @@ def _estimated_ends(prompts: Prompts, calls: Ints) -> Ints:
     )
     # Before the first anchor: back from the call's own size; what is not logged came before it all.
     from_end = np.maximum(size - ratio * (depth[last] - depth[nodes]), 0)
+    # To have only unlogged parts in common is to have nothing in common that the log shows.
+    from_end = np.where(depth[nodes] > 0, from_end, 0)
     placed = np.floor(np.where(base != 0, between, from_end)).astype(np.int64)
     placed = np.where(anchor[nodes] >= 0, anchor[nodes], placed)
     end = np.where(with_counts & prompts.is_counted, prompts.token_depth, 0)

@@ -324,6 +324,7 @@ class Simulation:
     logged_block_sizes: tuple[int, ...]
     """Block sizes of the hashed-block traces among the logs."""
     requests: int
+    traces: int
     total_blocks: int
     unique_blocks: int
     hit_blocks: int

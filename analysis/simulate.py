@@ -343,6 +343,7 @@ def _result(
         block_size=blocks.block_size,
         logged_block_sizes=logged,
         requests=len(blocks.size),
+        traces=len(np.unique(trace)),
         total_blocks=int(blocks.total.sum()),
         unique_blocks=blocks.unique,
         hit_blocks=int(hits.sum()),

@@ -152,6 +152,9 @@ class LatestBefore:
     def __call__(self, nodes: Ints, limits: Ints) -> Ints:
         """The largest rank below `limits` of a sequence through each of `nodes`, or -1."""
         first, last = self._tree.interval
+        # Neighbouring queries read neighbouring memory: several times as fast on a million calls.
+        order = np.argsort(first[nodes])
+        nodes, limits = nodes[order], limits[order]
         low = np.searchsorted(self._positions, first[nodes])
         high = np.searchsorted(self._positions, last[nodes], side="right")
         found = np.full(len(nodes), -1, dtype=np.int64)
@@ -164,7 +167,9 @@ class LatestBefore:
             self._look(keys, high - 1, limits, odd_high, found)
             high = high - odd_high
             low, high = low >> 1, high >> 1
-        return found
+        answer = np.empty_like(found)
+        answer[order] = found
+        return answer
 
     def _look(self, keys: Ints, block: Ints, limits: Ints, chosen: Flags, found: Ints) -> None:
         at = np.flatnonzero(chosen)

@@ -167,6 +167,7 @@ def _cache(simulation: Simulation) -> list[str]:
 def _replayed(simulation: Simulation) -> list[str]:
     return [
         count(simulation.requests, "request"),
+        count(simulation.traces, "trace"),
         f"{tokens(simulation.input_tokens)} input tokens",
         count(simulation.total_blocks, "block"),
         f"{simulation.unique_blocks:,} unique",
@@ -195,6 +196,8 @@ def _rates(simulation: Simulation, width: int) -> list[str]:
 def _reuse(simulation: Simulation) -> list[str]:
     if not simulation.hit_tokens:
         return ["none"]
+    if simulation.traces < 2:
+        return [tokens(simulation.hit_tokens)]
     other = simulation.other_trace_hit_tokens / simulation.hit_tokens
     return [
         tokens(simulation.hit_tokens),
