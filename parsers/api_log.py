@@ -34,7 +34,17 @@ from forkpoint.parsers.envelope import (
     user_of,
 )
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
-from forkpoint.parsers.raw_json import Fields, id_of, present, text_of
+from forkpoint.parsers.raw_json import (
+    CACHE_MARKERS,
+    Fields,
+    decode_fields,
+    decode_list,
+    id_of,
+    is_list,
+    is_object,
+    present,
+    text_of,
+)
 from forkpoint.parsers.record_names import RecentRecordNames, record_digest
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace, Usage
 from forkpoint.parsers.which_api import api_of_file, api_of_response
@@ -49,6 +59,8 @@ RESPONSE_WINDOW = 512
 _SMALL_RANDOM_ID = re.compile(r"chatcmpl-\d{1,3}")
 """Ollama draws its response ids from 999 numbers: they identify nothing."""
 _NO_COUNTS = Usage()
+_QUOTED_MARKERS = tuple(f'"{name}"'.encode() for name in CACHE_MARKERS)
+"""Quotes inside a JSON string are escaped, so no text holds these."""
 
 
 class Segment(NamedTuple):
@@ -155,6 +167,7 @@ class ApiLog(ABC):
         response_id = id_of(envelope.response, "id")
         session, user = session_of(envelope), user_of(envelope)
         prompt = self._prompt_of(envelope, line, response_id)
+        breakpoints = _breakpoints(envelope, prompt, call.usage)
         earlier = reading.answers.get(prompt.continues)
         plan = reading.plan(prompt, earlier, self._segments)
         completion = self._answer(envelope)
@@ -170,7 +183,12 @@ class ApiLog(ABC):
         return [
             *reading.new_trace(trace),
             msgspec.structs.replace(
-                call, identity=identity, trace=trace, prompt=node, completion=end
+                call,
+                identity=identity,
+                trace=trace,
+                prompt=node,
+                completion=end,
+                breakpoints=breakpoints,
             ),
         ]
 
@@ -213,6 +231,37 @@ class ApiLog(ABC):
         if envelope.answer is not None:
             return [Segment(Kind.TEXT, "assistant", envelope.answer)]
         return None if envelope.response is None else self._completion(envelope.response)
+
+
+def _breakpoints(envelope: Envelope, prompt: Prompt, usage: Usage | None) -> int | None:
+    """Cache breakpoints that a request set, the one that moves by itself included.
+
+    ``None`` where no request was logged, or where it shows none and yet something was cached: then
+    the logger left them out, or the provider sets its own.
+    """
+    request = envelope.request
+    if request is None:
+        return None
+    marks = 1 if present(request, *CACHE_MARKERS) is not None else 0
+    marks += sum(_marks(part.raw) for part in (*prompt.head, *prompt.turns))
+    if not marks and usage and (usage.cache_read_tokens or usage.cache_write_tokens):
+        return None
+    return marks
+
+
+def _marks(raw: msgspec.Raw) -> int:
+    """Breakpoints on a tool, a content block or a message, on what it holds, or on several."""
+    data = bytes(raw)
+    if not any(mark in data for mark in _QUOTED_MARKERS):
+        return 0
+    if is_list(raw):
+        return sum(_marks(each) for each in decode_list(raw, "content"))
+    if not is_object(raw):
+        return 0
+    fields = decode_fields(raw, "content")
+    held = (present(fields, name) for name in ("content", "function"))
+    own = 1 if present(fields, *CACHE_MARKERS) is not None else 0
+    return own + sum(_marks(each) for each in held if each is not None)
 
 
 def _identity(

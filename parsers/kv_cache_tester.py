@@ -41,7 +41,7 @@ _SUBAGENT = "subagent"
 
 _BEGINNING = re.compile(
     rb'\s*+\{(?=[^{]*?"hash_id_scope"\s*+:)(?=[^{]*?"block_size"\s*+:)'
-    rb'(?:\s*+"\w++"\s*+:\s*+(?:"(?:[^"\\]|\\.)*+"|[-+.\w]++|\[[^\[\]{}]*+\])\s*+,)*+'
+    rb'(?:\s*+"(?!requests")\w++"\s*+:\s*+(?:"(?:[^"\\]|\\.)*+"|[-+.\w]++|\[[^\[\]{}]*+\])\s*+,)*+'
     rb'\s*+"requests"\s*+:\s*+\[',
     re.DOTALL,
 )

@@ -21,7 +21,7 @@ from forkpoint.parsers.registry import parser_named, parsers
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_logs"
 FOLDERS = sorted(path.name for path in SAMPLES.iterdir() if path.is_dir())
-DOCUMENTS = {"tau-bench"}
+DOCUMENTS = {"kv-cache-tester", "tau-bench"}
 """Formats whose logs are one JSON value. All others are JSON Lines."""
 EXAMPLES = settings(max_examples=settings().max_examples // 4)
 
