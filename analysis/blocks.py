@@ -98,7 +98,7 @@ def token_tree(prompts: Prompts, calls: Ints, lower_bound: Flags) -> TokenTree:
     estimated = ~exact[calls]
     if estimated.any():
         end = _estimated_ends(prompts, calls)
-    parent, end = _split_heads(prompts, end, seen)
+    parent, end = split_heads(prompts, end, seen)
     prompt = prompts.prompt[calls]
     billed = np.where(lower_bound[calls] | estimated, prompts.size[calls], 0)
     return TokenTree(parent, end, prompt, np.maximum(billed, end[prompt]))
@@ -179,7 +179,7 @@ class _Heads:
             last = sibling
 
 
-def _split_heads(prompts: Prompts, end: Ints, seen: Ints) -> tuple[Ints, Ints]:
+def split_heads(prompts: Prompts, end: Ints, seen: Ints) -> tuple[Ints, Ints]:
     """Put a node wherever siblings that begin alike part, so that what is shared is whole nodes."""
     tree = prompts.tree
     heads = _Heads(len(tree))

@@ -71,15 +71,15 @@ def attribute(
     silent = np.ones(len(missed.tokens), dtype=np.bool_)
     losses = []
     for cause, calls in stated.items():
-        losses.append(Loss(cause, "provider", np.where(calls, missed.tokens, 0)))
+        lost = levels.reusable - levels.realized
+        losses.append(Loss(cause, "provider", np.where(calls, lost, 0)))
         silent &= ~calls
-    for cause, tokens in _changed_beginnings(prompts, levels):
-        losses.append(Loss(cause, "inferred", tokens))
     inferred = [
+        *_changed_beginnings(prompts, levels),
         (ANSWER, levels.ideal - levels.stored),
         (MODEL_SWITCH, levels.stored - levels.scoped),
         (EXPIRED, levels.scoped - levels.alive),
-        *_units(levels),
+        *_units(facts, levels),
         *_marks(facts, levels),
         (CONCURRENT, levels.marked - levels.policy),
         *_below_policy(prompts, facts, levels),
@@ -124,15 +124,17 @@ def _changed_beginnings(prompts: Prompts, levels: Levels) -> list[tuple[str, Int
     ]
 
 
-def _units(levels: Levels) -> list[tuple[str, Ints]]:
+def _units(facts: CallFacts, levels: Levels) -> list[tuple[str, Ints]]:
     lost = levels.alive - levels.allowed
-    whole = (levels.allowed == levels.realized) & (levels.allowed == 0)
-    return [(TOO_SHORT, np.where(whole, lost, 0)), (ROUNDED, np.where(whole, 0, lost))]
+    short = (levels.allowed == 0) & (levels.alive < facts.minimum())
+    return [(TOO_SHORT, np.where(short, lost, 0)), (ROUNDED, np.where(short, 0, lost))]
 
 
 def _marks(facts: CallFacts, levels: Levels) -> list[tuple[str, Ints]]:
     lost = levels.allowed - levels.marked
+    user = np.maximum(levels.latest, 0)
     unmarked = facts.breakpoints == 0
+    unmarked |= (levels.latest >= 0) & (facts.breakpoints[user] == 0)
     return [
         (NO_BREAKPOINT, np.where(unmarked, lost, 0)),
         (BEYOND_LOOKBACK, np.where(~unmarked & levels.too_far, lost, 0)),

@@ -28,8 +28,9 @@ def price_scope(store: Store, overrides: Path | None) -> str:
     """Fill the temporary table ``scope_costs``: one row per call in scope.
 
     Its columns are `call_no`, `cost_usd`, `realized_saving_usd`, the call's rates in USD per million
-    tokens (`input_rate_usd`, `cache_read_rate_usd`, `output_rate_usd`) and `paid_rate_usd`: the mean
-    rate of the input that was not read from a cache. All are NULL for a call that cannot be priced.
+    tokens (`input_rate_usd`, `cache_read_rate_usd`, `cache_write_rate_usd`,
+    `cache_write_1h_rate_usd`, `output_rate_usd`) and `paid_rate_usd`: the mean rate of the input
+    that was not read from a cache. All are NULL for a call that cannot be priced.
 
     Args:
         overrides: a file of prices that go before the book's.
@@ -54,7 +55,8 @@ def price_scope(store: Store, overrides: Path | None) -> str:
         f"""
         CREATE OR REPLACE TEMP TABLE scope_costs AS
         SELECT call_no, cost_usd, realized_saving_usd,
-               input_rate_usd, cache_read_rate_usd, output_rate_usd,
+               input_rate_usd, cache_read_rate_usd, cache_write_rate_usd,
+               cache_write_1h_rate_usd, output_rate_usd,
                coalesce(
                    (uncached_usd + cache_write_usd) * 1e6
                        / nullif(input_tokens - coalesce(cache_read_tokens, 0), 0),

@@ -24,8 +24,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from forkpoint.analysis.blocks import split_heads
 from forkpoint.analysis.cache import Missed
-from forkpoint.analysis.prompts import Fit, Prompts, positions
+from forkpoint.analysis.prompts import Fit, Prompts, in_proportion, positions
 from forkpoint.analysis.rules import CacheRule, Rules
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.tree import (
@@ -34,6 +35,7 @@ from forkpoint.analysis.tree import (
     Floats,
     Ints,
     LatestBefore,
+    PrefixTree,
     deepest_seen_before,
     first_seen,
 )
@@ -79,6 +81,19 @@ class CallFacts:
         stores = np.array([each.caches_generated for each in self.rules] + [False])
         flags: Flags = stores[self.rule]
         return flags
+
+    def minimum(self) -> Ints:
+        """Shortest prefix that each call's provider caches; 0 where not known."""
+        least = np.array([each.minimum_tokens for each in self.rules] + [0], dtype=np.int64)
+        return least[self.rule]
+
+    def needs_s(self) -> Floats:
+        """Seconds from sending each call until its entry can be read."""
+        at_once = np.array([each.concurrent == "immediate" for each in self.rules] + [False])
+        begins = np.where(
+            np.isnan(self.duration_s), FIRST_TOKEN_S, np.minimum(self.duration_s, FIRST_TOKEN_S)
+        )
+        return np.where(at_once[self.rule], 0.0, begins)
 
     def lifetime_s(self) -> Floats:
         """Seconds that entries live after their last use; infinite where not known."""
@@ -170,10 +185,12 @@ def measure_levels(
     stored = capped(reach.stored, missed.ideal)
     scoped = capped(reach.scoped, stored)
     alive = capped(reach.alive, scoped)
-    allowed = capped(_allowed(prompts, facts, alive), alive)
+    allowed = capped(
+        _allowed(prompts, facts, np.minimum(reach.alive, alive), reach.alive_whole), alive
+    )
     too_far = _too_far(prompts, facts, reach)
     marked = capped(_marked(prompts, facts, reach, allowed, too_far), allowed)
-    policy = capped(np.minimum(reach.ready, marked), marked)
+    policy = capped(_allowed(prompts, facts, reach.ready, reach.ready_whole), marked)
     return Levels(
         reusable=np.maximum(_reusable(prompts, missed), missed.ideal),
         ideal=missed.ideal,
@@ -191,6 +208,31 @@ def measure_levels(
     )
 
 
+class _Paths:
+    """The prefix tree with a node wherever counted siblings that begin alike part."""
+
+    def __init__(self, prompts: Prompts, fits: dict[int, Fit]) -> None:
+        self._prompts = prompts
+        self._fits = fits
+        n = len(prompts.tree)
+        parent, self._end = split_heads(prompts, prompts.token_depth, prompts.seen_with_completions)
+        self.tree = prompts.tree if len(parent) == n else PrefixTree(parent)
+        self._segment = self.tree.nearest(np.arange(len(parent)) < n)
+        self._counted = np.flatnonzero(prompts.counted & (prompts.size >= 0))
+
+    def whole(self, nodes: Ints) -> Ints:
+        """The last end of a whole segment at or above each of `nodes`."""
+        return self._segment[nodes]
+
+    def tokens(self, nodes: Ints) -> Ints:
+        """Per call, tokens from the beginning of its prompt to the end of a node on its path."""
+        tokens = positions(self._prompts, self.whole(nodes), self._fits).tokens
+        calls = self._counted
+        whole = self._end[self._prompts.prompt[calls]]
+        tokens[calls] = in_proportion(self._prompts.size[calls], self._end[nodes[calls]], whole)
+        return tokens
+
+
 class _Reach:
     """How far each prompt matches what was stored, was sent to its model, is alive, is ready."""
 
@@ -198,32 +240,36 @@ class _Reach:
         self, prompts: Prompts, facts: CallFacts, ruled: Flags, fits: dict[int, Fit]
     ) -> None:
         n = len(prompts.prompt)
-        self.last = np.zeros(n, dtype=np.int64)
-        """Deepest node alive on each path."""
-        stored, scoped, ready = self.last.copy(), self.last.copy(), self.last.copy()
+        paths = _Paths(prompts, fits)
+        last, scoped, ready = (np.zeros(n, dtype=np.int64) for _ in range(3))
         self.idle_s = np.full(n, np.nan)
         self.latest = np.full(n, -1, dtype=np.int64)
-        stored[:] = _last_seen(prompts, prompts.ranks, facts.generated_stored())
+        stored = _last_seen(prompts, paths.tree, prompts.ranks, facts.generated_stored())
         for model in np.unique(prompts.model[ruled]).tolist():
-            calls = np.flatnonzero(ruled & (prompts.model == model))
-            group = _Group(prompts, facts, calls, facts.generated_stored())
-            scoped[calls] = group.last
-            self.last[calls] = group.deepest(group.last, delay=False)
-            ready[calls] = group.deepest(self.last[calls], delay=True)
-            self.latest[calls] = group.latest(group.last)
-        bare = np.flatnonzero(prompts.bare)
-        self.stored = _tokens(prompts, stored, fits)
-        self.scoped = _tokens(prompts, scoped, fits)
-        self.alive = _tokens(prompts, self.last, fits)
-        self.ready = _tokens(prompts, ready, fits)
-        self._continue_bare(prompts, facts, bare)
+            of_model = prompts.model == model
+            # What a call sent was stored even if nobody logged what it read.
+            group = _Group(prompts, paths.tree, facts, np.flatnonzero(of_model & facts.ruled))
+            calls = np.flatnonzero(of_model & ruled)
+            scoped[calls] = group.last(calls)
+            last[calls] = group.deepest(scoped[calls], calls, delay=False)
+            ready[calls] = group.deepest(last[calls], calls, delay=True)
+            self.latest[calls] = group.latest(scoped[calls], calls)
+        self.last = paths.whole(last)
+        """Last end of a whole segment alive on each path."""
+        self.stored = paths.tokens(stored)
+        self.scoped = paths.tokens(scoped)
+        self.alive, self.alive_whole = paths.tokens(last), paths.tokens(self.last)
+        self.ready, self.ready_whole = paths.tokens(ready), paths.tokens(paths.whole(ready))
+        self._continue_bare(prompts, facts)
         used = self.latest >= 0
         self.idle_s[used] = facts.sent_s[used] - facts.sent_s[self.latest[used]]
 
-    def _continue_bare(self, prompts: Prompts, facts: CallFacts, bare: Ints) -> None:
+    def _continue_bare(self, prompts: Prompts, facts: CallFacts) -> None:
         """Without content, a call matches the one before it in its trace, if that was long enough."""
+        bare = np.flatnonzero(prompts.bare)
         before = prompts.previous[bare]
-        known = (before >= 0) & (prompts.size[before] <= prompts.size[bare])
+        known = (before >= 0) & (prompts.size[before] >= 0)
+        known &= prompts.size[before] <= prompts.size[bare]
         made = np.where(facts.generated_stored()[bare], prompts.output[before], 0)
         stored = np.where(known, np.minimum(prompts.size[before] + made, prompts.size[bare]), 0)
         same = prompts.model[before] == prompts.model[bare]
@@ -231,61 +277,73 @@ class _Reach:
         expired = known & (idle > facts.lifetime_s()[before])
         self.stored[bare] = stored
         self.scoped[bare] = np.where(same, stored, 0)
-        self.alive[bare] = np.where(expired, 0, self.scoped[bare])
-        self.ready[bare] = self.alive[bare]
+        alive = np.where(expired, 0, self.scoped[bare])
+        for level in (self.alive, self.alive_whole, self.ready, self.ready_whole):
+            level[bare] = alive
         self.latest[bare] = np.where(known, before, -1)
 
 
-def _tokens(prompts: Prompts, nodes: Ints, fits: dict[int, Fit]) -> Ints:
-    return positions(prompts, nodes, fits).tokens
-
-
-def _last_seen(prompts: Prompts, calls: Ints, generated: Flags) -> Ints:
+def _last_seen(prompts: Prompts, tree: PrefixTree, calls: Ints, generated: Flags) -> Ints:
     """Deepest node on each of `calls`' paths that an earlier one of them sent or stored."""
+    seen = first_seen(tree, *_sequences(prompts, calls, generated))
+    last, _ = deepest_seen_before(tree, seen, prompts.prompt[calls], calls)
+    return last
+
+
+def _sequences(prompts: Prompts, calls: Ints, generated: Flags) -> tuple[Ints, Ints]:
+    """Where what `calls` store ends, and which of them stores it."""
     made = calls[generated[calls] & (prompts.completion[calls] >= 0)]
     ends = np.concatenate((prompts.prompt[calls], prompts.completion[made]))
-    seen = first_seen(prompts.tree, ends, np.concatenate((calls, made)))
-    last, _ = deepest_seen_before(prompts.tree, seen, prompts.prompt[calls], calls)
-    return last
+    return ends, np.concatenate((calls, made))
 
 
 class _Group:
     """Calls to one model, in time order."""
 
-    def __init__(self, prompts: Prompts, facts: CallFacts, calls: Ints, generated: Flags) -> None:
-        self.tree = prompts.tree
-        self.calls = calls
-        self.sent_s = facts.sent_s
-        self.lifetime_s = facts.lifetime_s()
-        self.last = _last_seen(prompts, calls, generated)
-        made = calls[generated[calls] & (prompts.completion[calls] >= 0)]
-        self._before = LatestBefore(
-            prompts.tree,
-            np.concatenate((prompts.prompt[calls], prompts.completion[made])),
-            np.concatenate((calls, made)),
-        )
+    def __init__(self, prompts: Prompts, tree: PrefixTree, facts: CallFacts, calls: Ints) -> None:
+        self._tree = tree
+        self._calls = calls
+        self._sent_s = facts.sent_s
+        generated = facts.generated_stored()
+        self._last = _last_seen(prompts, tree, calls, generated)
+        ends, users = _sequences(prompts, calls, generated)
+        lifetime_s = facts.lifetime_s()[users]
+        # Users of one lifetime each: the latest of all may be outlived by one before it.
+        self._uses = [
+            (each, LatestBefore(tree, ends[of], users[of]))
+            for each in np.unique(lifetime_s).tolist()
+            for of in (np.flatnonzero(lifetime_s == each),)
+        ]
         self._ready_before = _ready_before(facts, calls)
 
-    def latest(self, nodes: Ints) -> Ints:
-        """The call that used each node last before its own; -1 for none."""
-        return np.where(nodes != 0, self._before(nodes, self.calls), -1)
+    def last(self, calls: Ints) -> Ints:
+        """The deepest node on each path that an earlier call of the group stored."""
+        return self._last[np.searchsorted(self._calls, calls)]
 
-    def deepest(self, nodes: Ints, *, delay: bool) -> Ints:
-        """The deepest node at or above each of `nodes` that is still alive (with `delay`: and
-        whose entry was ready when the call was sent). Binary search over ancestors."""
-        limit = self._ready_before if delay else self.calls
+    def latest(self, nodes: Ints, calls: Ints) -> Ints:
+        """The call that used each node last before `calls`; -1 for none."""
+        latest = np.full(len(calls), -1, dtype=np.int64)
+        for _, before in self._uses:
+            latest = np.maximum(latest, before(nodes, calls))
+        return np.where(nodes != 0, latest, -1)
+
+    def deepest(self, nodes: Ints, calls: Ints, *, delay: bool) -> Ints:
+        """The deepest node at or above each of `nodes` that is alive when its call is sent (with
+        `delay`: and whose entry is ready then). Binary search over ancestors."""
+        limit = self._ready_before[np.searchsorted(self._calls, calls)] if delay else calls
 
         def usable(at: Ints, which: Ints) -> Flags:
-            latest = self._before(at, limit[which])
-            user = np.maximum(latest, 0)
-            idle = self.sent_s[self.calls[which]] - self.sent_s[user]
-            flags: Flags = (at == 0) | ((latest >= 0) & ~(idle > self.lifetime_s[user]))
+            flags: Flags = at == 0
+            for lifetime_s, before in self._uses:
+                latest = before(at, limit[which])
+                idle = self._sent_s[calls[which]] - self._sent_s[np.maximum(latest, 0)]
+                flags |= (latest >= 0) & ~(idle > lifetime_s)
             return flags
 
-        return _climb(self.tree.strides, self.tree.parent, nodes, usable)
+        return climb(self._tree.strides, self._tree.parent, nodes, usable)
 
 
-def _climb(
+def climb(
     strides: list[Ints], parent: Ints, nodes: Ints, usable: Callable[[Ints, Ints], Flags]
 ) -> Ints:
     """The deepest usable node at or above each of `nodes`; all nodes above a usable one are."""
@@ -301,32 +359,31 @@ def _climb(
 
 
 def _ready_before(facts: CallFacts, calls: Ints) -> Ints:
-    """Per call, the first rank whose entry was not ready yet: responses begin after a while."""
+    """Per call, the first one whose entry was not ready yet when it was sent. Calls sent between
+    the two are taken to be no sooner ready than that one."""
     sent = facts.sent_s[calls]
-    needs = np.where(
-        np.isnan(facts.duration_s[calls]),
-        FIRST_TOKEN_S,
-        np.minimum(facts.duration_s[calls], FIRST_TOKEN_S),
-    )
-    if np.isnan(sent).any():
-        return calls
-    ready = np.maximum.accumulate(sent + needs)
-    place = np.searchsorted(ready, sent, side="right")
-    ranks = np.r_[calls, calls[-1:] + 1]
-    limit: Ints = np.minimum(ranks[np.minimum(place, len(calls))], calls)
+    # Calls without a time come last in order; nothing is known to be sent after them.
+    ready = np.where(np.isnan(sent), np.inf, sent + facts.needs_s()[calls])
+    place = np.searchsorted(np.maximum.accumulate(ready), sent, side="right")
+    limit: Ints = np.minimum(np.r_[calls, NEVER][place], calls)
     return limit
 
 
-def _allowed(prompts: Prompts, facts: CallFacts, alive: Ints) -> Ints:
-    """Whole units, at least the minimum, and for some engines never the last token."""
-    allowed = alive.copy()
+def _allowed(prompts: Prompts, facts: CallFacts, tokens: Ints, whole: Ints) -> Ints:
+    """Whole units, at least the minimum, and for some engines never the last token.
+
+    Args:
+        tokens: what an earlier prompt begins with too, to the token.
+        whole: the same up to the end of a segment.
+    """
+    allowed = tokens.copy()
     for number, rule in enumerate(facts.rules):
         calls = facts.governed(number)
-        tokens = alive[calls]
+        part = tokens[calls] if rule.ends_at == "token" else np.minimum(tokens, whole)[calls]
         if rule.recompute_last_token:
-            tokens = np.minimum(tokens, np.maximum(prompts.size[calls] - 1, 0))
-        tokens = tokens // rule.granularity_tokens * rule.granularity_tokens
-        allowed[calls] = np.where(tokens >= rule.minimum_tokens, tokens, 0)
+            part = np.minimum(part, np.maximum(prompts.size[calls] - 1, 0))
+        part = part // rule.granularity_tokens * rule.granularity_tokens
+        allowed[calls] = np.where(part >= rule.minimum_tokens, part, 0)
     return allowed
 
 
@@ -340,11 +397,14 @@ def _explicit(facts: CallFacts) -> Flags:
 def _too_far(prompts: Prompts, facts: CallFacts, reach: _Reach) -> Flags:
     """More new blocks than all breakpoints together look back over.
 
-    Where the log does not show breakpoints they are taken to be placed as well as can be, one
-    behind the other.
+    Breakpoints are taken to be placed as well as can be, one behind the other, and to be as many as
+    there can be where the log does not show them.
     """
-    spans = [(rule.lookback_blocks or 0) * (rule.max_breakpoints or 1) for rule in facts.rules]
-    span = np.array([*spans, 0], dtype=np.int64)[facts.rule]
+    lookback = np.array([rule.lookback_blocks or 0 for rule in facts.rules] + [0], dtype=np.int64)
+    most = np.array([rule.max_breakpoints or 1 for rule in facts.rules] + [1], dtype=np.int64)
+    most = most[facts.rule]
+    placed = np.where(facts.breakpoints > 0, np.minimum(facts.breakpoints, most), most)
+    span = lookback[facts.rule] * placed
     level = prompts.tree.level
     new_blocks = level[prompts.prompt] - level[reach.last]
     flags: Flags = _explicit(facts) & (span > 0) & (new_blocks > span)
@@ -358,8 +418,8 @@ def _marked(
     what an earlier call sent after its last breakpoint: that was not stored."""
     user = np.maximum(reach.latest, 0)
     whole = (reach.latest >= 0) & (prompts.bare | (reach.last == prompts.prompt[user]))
-    whole &= facts.written_to[user] >= 0
-    stored_to = np.where(whole, facts.written_to[user], NEVER)
+    stored_to = np.where(whole & (facts.written_to[user] >= 0), facts.written_to[user], NEVER)
+    stored_to[whole & (facts.breakpoints[user] == 0)] = 0
     unmarked = facts.breakpoints == 0
     within = np.where(unmarked | too_far, 0, np.minimum(allowed, stored_to))
     return np.where(_explicit(facts), within, allowed)

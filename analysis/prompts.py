@@ -347,14 +347,19 @@ def positions(prompts: Prompts, nodes: Ints, fits: dict[int, Fit]) -> Positions:
     Args:
         nodes: per call, a node on its prompt's path; 0: its beginning.
     """
-    size = prompts.size
+    return positions_of(prompts, prompts.ranks, nodes, fits)
+
+
+def positions_of(prompts: Prompts, calls: Ints, nodes: Ints, fits: dict[int, Fit]) -> Positions:
+    """The same for pairs of a call and a node on its prompt's path, aligned."""
+    size, is_counted = prompts.size[calls], prompts.counted[calls]
     tokens = np.zeros(len(size), dtype=np.int64)
-    counted = np.flatnonzero(prompts.counted & (size >= 0))
-    whole = prompts.token_depth[prompts.prompt[counted]]
+    counted = np.flatnonzero(is_counted & (size >= 0))
+    whole = prompts.token_depth[prompts.prompt[calls[counted]]]
     inside = prompts.token_depth[nodes[counted]]
     tokens[counted] = in_proportion(size[counted], inside, whole)
-    partial = np.flatnonzero(~prompts.counted & (size >= 0) & ~prompts.bare)
-    tokens[partial], shrunk = _positions_of_partial(prompts, nodes, partial, fits)
+    partial = np.flatnonzero(~is_counted & (size >= 0) & ~prompts.bare[calls])
+    tokens[partial], shrunk = _positions_of_partial(prompts, nodes[partial], calls[partial], fits)
     return Positions(tokens, shrunk)
 
 
@@ -388,11 +393,10 @@ def _shared_heads(prompts: Prompts, seen: Ints) -> Ints:
 
 
 def _positions_of_partial(
-    prompts: Prompts, nodes: Ints, calls: Ints, fits: dict[int, Fit]
+    prompts: Prompts, left: Ints, calls: Ints, fits: dict[int, Fit]
 ) -> tuple[npt.NDArray[Any], int]:
     depth, tree = prompts.byte_depth, prompts.tree
     size = prompts.size[calls]
-    left = nodes[calls]
     base = tree.nearest(prompts.anchor >= 0)[left]
     anchored = base != 0
     base_size = np.where(anchored, prompts.anchor[base], 0)

@@ -55,10 +55,6 @@ def build_report(
     fall = measure_waterfall(store, prompts, missed, load_rules(rules))
     cache = measure_cache(store, prompts, reuse, missed, fall, hit_rate, read_share)
     rollouts = measure_rollouts(store, prompts)
-    first, last = store.rows(
-        "SELECT min(started_at), max(started_at) FROM scope_calls "
-        "WHERE started_at >= TIMESTAMP '1971-01-01'"  # serving traces count from their own zero
-    )[0]
     return Report(
         sources=measure_sources(store),
         totals=totals,
@@ -66,17 +62,28 @@ def build_report(
         prefix_tree=_prefix_tree(store, prompts, top=TOP_FORKS, min_calls=2),
         rollouts=rollouts,
         savings=measure_savings(store, totals, missed, rollouts, cache.evidence),
-        provenance=Provenance(
-            version=__version__,
-            paths=tuple(str(path) for path in paths),
-            encoding=store.get_meta("encoding") or "",
-            price_book=book,
-            first_call=first,
-            last_call=last,
-            filters=filters.described(),
-        ),
+        provenance=describe_provenance(store, paths, filters, book),
         by=by,
         groups_by=measure_groups(store, by) if by is not None else (),
+    )
+
+
+def describe_provenance(
+    store: Store, paths: Sequence[Path], filters: Filters, book: str | None
+) -> Provenance:
+    """What an answer about the scope rests on; `book` names the prices."""
+    first, last = store.rows(
+        "SELECT min(started_at), max(started_at) FROM scope_calls "
+        "WHERE started_at >= TIMESTAMP '1971-01-01'"  # serving traces count from their own zero
+    )[0]
+    return Provenance(
+        version=__version__,
+        paths=tuple(str(path) for path in paths),
+        encoding=store.get_meta("encoding") or "",
+        price_book=book,
+        first_call=first,
+        last_call=last,
+        filters=filters.described(),
     )
 
 

@@ -81,7 +81,7 @@ class ShardTree:
         self._nodes: dict[bytes, int] = {_ROOT_HASH: 0}
         self._segments: set[bytes] = set()
         self._headers: dict[tuple[str, str], bytes] = {}
-        self._blocks: dict[tuple[int, int | str, int], int] = {}
+        self._blocks: dict[str, dict[tuple[int, int | str, int], int]] = {}
         self._runs: dict[tuple[int, bytes], int] = {}
         self._log = log
         self._count_tokens = count_tokens
@@ -138,7 +138,7 @@ class ShardTree:
         n_tokens: int,
     ) -> int:
         left = n_tokens
-        known = self._blocks
+        known = self._blocks.setdefault(scope, {})
         for block in block_ids:
             size = block_size if left > block_size else max(left, 0)
             left -= block_size

@@ -114,10 +114,35 @@ def _rank(
 
 def _read_segments(rows: list[tuple[Any, ...]], options: Options) -> dict[Any, TokenIds]:
     """Token ids of segments, by hash, from kept text or from the logs they stand in."""
+    texts, ids = _read_content(row[2:7] for row in rows)
+    ids.update(zip(texts, _encode(list(texts.values()), options.encoding), strict=True))
+    return ids
+
+
+def read_texts(store: Store, segments: list[Any]) -> dict[Any, str]:
+    """Texts of segments, by hash: as kept in the store, else from the logs they stand in. What
+    cannot be read (any more), or is no text, is left out."""
+    rows = store.rows(
+        """
+        SELECT segment, path, format, record_offset, text
+        FROM segments JOIN sources USING (source_id)
+        WHERE segment IN (SELECT unnest(?::UUID[])) AND kind NOT IN ('unlogged', 'tokens', 'block')
+        """,
+        [segments],
+    )
+    return _read_content(rows)[0]
+
+
+def _read_content(rows: Iterable[tuple[Any, ...]]) -> tuple[dict[Any, str], dict[Any, TokenIds]]:
+    """Texts, or logged token ids, by hash.
+
+    Args:
+        rows: (hash, path, format, offset of the record, kept text) of each segment.
+    """
     texts: dict[Any, str] = {}
     ids: dict[Any, TokenIds] = {}
     places: dict[tuple[str, str], dict[int, set[Any]]] = defaultdict(lambda: defaultdict(set))
-    for _, _, segment, path, log_format, offset, text, _ in rows:
+    for segment, path, log_format, offset, text in rows:
         if text is not None:
             texts[segment] = text
         elif log_format is not None:
@@ -129,8 +154,7 @@ def _read_segments(rows: list[tuple[Any, ...]], options: Options) -> dict[Any, T
             _replay(Path(path), log_format, offset, tree)
             texts.update((each, tree.texts[each.hex]) for each in wanted if each.hex in tree.texts)
             ids.update((each, tree.ids[each.hex]) for each in wanted if each.hex in tree.ids)
-    ids.update(zip(texts, _encode(list(texts.values()), options.encoding), strict=True))
-    return ids
+    return texts, ids
 
 
 def _encode(texts: list[str], encoding: str) -> list[TokenIds]:

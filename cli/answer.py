@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
-from forkpoint.analysis.results import Fork, GroupRow, Report, Totals
+from forkpoint.analysis import causes
+from forkpoint.analysis.results import Fork, GroupRow, MissCause, Report, Totals, WaterfallStep
 from forkpoint.cli.numbers import count, dollars, duration, percent, tokens
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -206,15 +207,79 @@ def evidence(calls_by_evidence: dict[str, int]) -> str:
     return "computed from " + ", ".join(f"{name}: {count(n, 'call')}" for n, name in ranked)
 
 
+ACTIONS = {
+    causes.COMPACTION: "compact after a pause, not before",
+    causes.TOOLS_CHANGED: "keep tools and their order",
+    causes.SYSTEM_CHANGED: "keep dates and state out of it",
+    causes.MESSAGES_CHANGED: "append; edit no earlier message",
+    causes.START_CHANGED: "keep tools and system prompt fixed",
+    causes.ANSWER: "none: only prompts are stored",
+    causes.MODEL_SWITCH: "switch between traces, not inside",
+    causes.EXPIRED: "longer lifetime, or shorter pauses",
+    causes.TOO_SHORT: "put shared text first",
+    causes.ROUNDED: "none: only whole units are stored",
+    causes.NO_BREAKPOINT: "mark the last message for caching",
+    causes.BEYOND_LOOKBACK: "mark a message in between as well",
+    causes.AFTER_BREAKPOINT: "mark the very end for caching",
+    causes.CONCURRENT: "start one, then the rest",
+    causes.NOT_READY: "none: the cache lags behind",
+    causes.UNLOGGED_CHANGE: "keep reminders and tools unchanged",
+    causes.UNKNOWN: "see forkpoint cache --explain",
+    causes.NO_RULES: "state them: --rules FILE",
+    "previous message not found": "resume sooner, in one workspace",
+    "cache key changed": "one prompt_cache_key per trace",
+    "text format changed": "one output format per trace",
+    "reasoning effort changed": "one reasoning effort per trace",
+    "verbosity changed": "one verbosity per trace",
+    "service tier changed": "one service tier per trace",
+}
+"""What a person can do about each cause of misses, in at most 36 characters."""
+
+STEPS = {
+    "input": "all input",
+    "never sent before": "new: never sent before",
+    "beginning changed": "beginning changed: the trace did not go on from its last prompt",
+    "ideal": "ideal: a cache that never forgets",
+    "not reported": "not reported: the logs say nothing of cache reads",
+    causes.ANSWER: "answers: the provider stores prompts only",
+    causes.MODEL_SWITCH: "model switch: sent to another model before",
+    causes.EXPIRED: "expired: not used within the cache's lifetime",
+    "no breakpoint in reach": "no breakpoint in reach: not marked for caching",
+    causes.CONCURRENT: "concurrent fan-out: sent before the first answer began",
+    "policy": "policy: what the providers' rules allow",
+    "below policy": "allowed, yet not served",
+    "realized": "realized (provider-reported): read from cache",
+}
+"""Steps of the waterfall in words, the name before the colon; a step that is not here is named by
+itself."""
+
+
+def step_name(step: WaterfallStep) -> str:
+    """A step of the waterfall as a newcomer can read it."""
+    return STEPS.get(step.step, step.step)
+
+
+def is_level(step: WaterfallStep) -> bool:
+    """Whether the step holds what is left, not what was lost."""
+    return step.step in causes.LEVELS
+
+
+def dearest_first(found: Sequence[MissCause]) -> list[MissCause]:
+    """Causes by what they cost, then by tokens."""
+    return sorted(found, key=lambda each: (-(each.usd or 0), -each.tokens, each.cause))
+
+
+def cause_name(cause: MissCause) -> str:
+    """A cause, marked where the provider itself states it."""
+    return f"{cause.cause} (provider)" if cause.source == "provider" else cause.cause
+
+
 def lost_to(report: Report, at_most: int) -> list[str]:
     """The largest causes of misses, one phrase each."""
-    causes = sorted(
-        report.cache.misses_by_cause, key=lambda each: (-(each.usd or 0), -each.tokens, each.cause)
-    )
     return [
-        f"{cause.cause} ({cause.source}): {count(cause.calls, 'call')}, "
-        f"{tokens(cause.tokens)} tokens" + ("" if cause.usd is None else f", {dollars(cause.usd)}")
-        for cause in causes[:at_most]
+        f"{cause_name(each)}: {count(each.calls, 'call')}, {tokens(each.tokens)} tokens"
+        + ("" if each.usd is None else f", {dollars(each.usd)}")
+        for each in dearest_first(report.cache.misses_by_cause)[:at_most]
     ]
 
 
@@ -361,7 +426,8 @@ def _waterfall_section(report: Report) -> Section:
         f"steps are {evidence(report.cache.evidence)}.",
         ("step", "tokens", "worth"),
         tuple(
-            (step.step, f"{step.tokens:,}", dollars(step.usd)) for step in report.cache.waterfall
+            (step_name(step), f"{step.tokens:,}", dollars(step.usd))
+            for step in report.cache.waterfall
         ),
         _numbers(1, 2),
     )
@@ -371,10 +437,17 @@ def _causes_section(report: Report) -> Section:
     return Section(
         "Lost to",
         "A cause that the provider states wins over one that is inferred from the log.",
-        ("cause", "source", "calls", "tokens", "cost"),
+        ("cause", "source", "calls", "tokens", "cost", "do this"),
         tuple(
-            (each.cause, each.source, f"{each.calls:,}", f"{each.tokens:,}", dollars(each.usd))
-            for each in report.cache.misses_by_cause
+            (
+                each.cause,
+                each.source,
+                f"{each.calls:,}",
+                f"{each.tokens:,}",
+                dollars(each.usd),
+                ACTIONS.get(each.cause, "–"),
+            )
+            for each in dearest_first(report.cache.misses_by_cause)
         ),
         _numbers(2, 4),
     )

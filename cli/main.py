@@ -134,6 +134,7 @@ def report(
     output: options.Output = "-",
     force: options.Force = False,
     prices: options.Prices = None,
+    rules: options.Rules = None,
     store: options.Store = None,
     tokenizer: options.TokenizerOption = Tokenizer.O200K,
     strict: options.Strict = False,
@@ -155,7 +156,7 @@ def report(
 
     filters = _filters(since, until, model, project)
     check_output(output, force=force)
-    _check_prices(prices)
+    _check_files(prices, rules)
     agents = [] if paths else _default_logs()
     found = _existing(agents)
     if not paths and not found and form is ReportFormat.TABLE and output == "-":
@@ -166,8 +167,76 @@ def report(
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
             _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
-        answer = build_report(opened, where, filters=filters, by=by and by.value, prices=prices)
+        answer = build_report(
+            opened, where, filters=filters, by=by and by.value, prices=prices, rules=rules
+        )
     write_report(answer, _reporter(form, store), output, force=force)
+
+
+@app.command(short_help="Where reusable tokens went: hit rates, causes, worst calls, what to do.")
+def cache(
+    paths: options.Paths = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            "--explain", metavar="CALL_ID", show_default=False,
+            help="Explain this call: what it shares with which earlier one, and where they part. "
+            "The first digits of an id are enough.",
+        ),
+    ] = None,
+    top: Annotated[
+        int, typer.Option("--top", min=1, max=10_000, help="Worst calls and hints, at most.")
+    ] = 10,
+    since: options.Since = None,
+    until: options.Until = None,
+    model: options.Model = None,
+    project: options.Project = None,
+    form: Annotated[
+        PlainFormat, typer.Option("--format", help="How to answer.")
+    ] = PlainFormat.TABLE,
+    prices: options.Prices = None,
+    rules: options.Rules = None,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+    strict: options.Strict = False,
+    workers: options.Workers = None,
+    keep_text: options.KeepText = False,
+    quiet: options.Quiet = False,
+) -> None:  # fmt: skip
+    """Read what is new under the paths, then show what caches could have served, what they did, and
+    what the difference was lost to. With --explain, the same of one call.
+
+    \b
+    Examples:
+      forkpoint cache ~/.claude/projects
+      forkpoint cache runs/ --since 7d --top 3
+      forkpoint cache runs/ --explain 1f0c9a3e
+    """
+    from forkpoint.analysis.cache_answer import build_cache, explain_call
+    from forkpoint.cli.cache import parse_call_id, write_cache, write_explanation
+
+    filters = _filters(since, until, model, project)
+    call_id = None if explain is None else parse_call_id(explain)
+    _check_files(prices, rules)
+    agents = [] if paths else _default_logs()
+    found = _existing(agents)
+    if not paths and not found and form is PlainFormat.TABLE:
+        _print_where_it_looked(agents)
+        return
+    with _open_store(store, tokenizer) as opened:
+        where = _resolved(paths or found) or _looked_in(agents)
+        if paths or found:
+            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+        if call_id is not None:
+            explanation = explain_call(
+                opened, where, call_id, filters=filters, prices=prices, rules=rules
+            )
+        else:
+            answer = build_cache(opened, where, filters=filters, prices=prices, rules=rules)
+    if call_id is not None:
+        write_explanation(explanation, form, sys.stdout)
+    else:
+        write_cache(answer, form, sys.stdout, top=top, store=_named(store))
 
 
 @app.command(short_help="Read logs into the store, and say how it went.")
@@ -435,9 +504,11 @@ def _filters(
     return Filters(since=first, until=last, model=model, project=project)
 
 
-def _check_prices(prices: Path | None) -> None:
-    if prices is not None and not prices.is_file():
-        raise ForkpointError(f"{prices}: no such file")
+def _check_files(*named: Path | None) -> None:
+    """Refuse, before any log is read, files that options name and that are not there."""
+    for file in named:
+        if file is not None and not file.is_file():
+            raise ForkpointError(f"{file}: no such file")
 
 
 def _default_logs() -> list[AgentLogs]:
@@ -461,9 +532,13 @@ def _print_where_it_looked(agents: Sequence[AgentLogs]) -> None:
     write_where_it_looked(agents, sys.stdout)
 
 
+def _named(store: str | None) -> str | None:
+    """The store as a command must name it: what the environment names need not be repeated."""
+    return None if store == os.environ.get(options.STORE_VARIABLE) else store
+
+
 def _reporter(form: ReportFormat, store: str | None) -> Reporter:
-    # What the environment names need not be repeated in a command.
-    named = None if store == os.environ.get(options.STORE_VARIABLE) else store
+    named = _named(store)
     from forkpoint.cli.csv_report import CsvReporter
     from forkpoint.cli.html_report import HtmlReporter
     from forkpoint.cli.json_report import JsonReporter

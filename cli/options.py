@@ -106,6 +106,13 @@ Prices = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
+Rules = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules", metavar="FILE", help="Your own cache rules; they go before the built-in ones.",
+        show_default=False,
+    ),
+]  # fmt: skip
 Since = Annotated[
     str | None,
     typer.Option(

@@ -9,10 +9,13 @@ from typing import TextIO
 from rich.cells import cell_len
 from rich.text import Text
 
-from forkpoint.analysis.results import Fork, PrefixTree, Report, WorstCall
+from forkpoint.analysis.results import Fork, MissCause, PrefixTree, Report, WorstCall
 from forkpoint.cli.answer import (
+    ACTIONS,
     Amount,
     amounts,
+    cause_name,
+    dearest_first,
     has_usage,
     lost_to,
     notes,
@@ -39,13 +42,17 @@ from forkpoint.cli.text import plain
 
 _LABEL_WIDTH = 16
 _ROWS = 3
-"""Worst calls and fork points on the first screen."""
+"""Fork points on the first screen."""
+_CAUSES = 5
+"""Causes of misses on the first screen."""
 _GROUP_ROWS = 20
 _MODEL_WIDTH = 24
 _NARROW = 80
+_WIDE = 96
+"""From here on there is room for actions beside causes."""
 _MIN_PATH_WIDTH = 20
 _MIN_BESIDE = 2 * _MIN_PATH_WIDTH + 3
-_PATHS = "PATH…"
+PATHS = "PATH…"
 """In a command: the paths that were read."""
 
 Line = str | Text
@@ -85,7 +92,7 @@ class _Screen:
             if self.report.by:
                 parts.append(self._groups())
             else:
-                parts += [self._worst_calls(), self._forks()]
+                parts += [self._lost_to(), self._forks()]
             parts.append(self._rollouts())
         parts.append([*self._notes(), *self._next()])
         return separated(parts)
@@ -112,7 +119,7 @@ class _Screen:
         widths = (max(len(each.usd) for each in shown), max(len(each.tokens) for each in shown))
         for each in shown:
             lines += self._amount(each, widths)
-        lost = lost_to(self.report, _ROWS)
+        lost = [] if self._reads_are_known else lost_to(self.report, _ROWS)
         if lost:
             label = pad("Lost to", _LABEL_WIDTH)
             lines += flow(
@@ -162,14 +169,25 @@ class _Screen:
             lines.append(f"… {hidden:,} {'earlier' if by_day else 'more'} (--format csv)")
         return [bold(first), *lines]
 
-    def _worst_calls(self) -> list[Line]:
-        calls = self.report.cache.worst_calls[:_ROWS]
-        if not calls:
+    def _lost_to(self) -> list[Line]:
+        if not self._reads_are_known:
             return []
-        return [
-            bold("Paid again: worst calls"),
-            *worst_call_lines(calls, self.width),
-        ]
+        cache = self.report.cache
+        lines = cause_lines(dearest_first(cache.misses_by_cause)[:_CAUSES], self.width)
+        for call in cache.worst_calls[:1]:
+            lines += _worst_call_line(call, self.width)
+        if not lines:
+            return []
+        n = len(cache.misses_by_cause)
+        more = f"all {n:,} causes, worst calls, what to do" if n > _CAUSES else "more on each"
+        command = self._command("cache", PATHS, room=self.width - _LABEL_WIDTH)
+        shown = f"{' ' * _LABEL_WIDTH}{command}"
+        beside = f"{shown}  {more}"
+        return [*lines, dim(beside if cell_len(beside) <= self.width else fit(shown, self.width))]
+
+    @property
+    def _reads_are_known(self) -> bool:
+        return self.report.cache.hit_rate is not None
 
     def _forks(self) -> list[Line]:
         tree = self.report.prefix_tree
@@ -177,7 +195,7 @@ class _Screen:
             return []
         title = pad("Fork points", _LABEL_WIDTH)
         first, *more = flow(
-            [*tree_facts(tree), self._command("prefixes", _PATHS, room=self.width - _LABEL_WIDTH)],
+            [*tree_facts(tree), self._command("prefixes", PATHS, room=self.width - _LABEL_WIDTH)],
             self.width,
             first=title,
             indent=_LABEL_WIDTH,
@@ -200,9 +218,9 @@ class _Screen:
         if not self.report.totals.calls:
             words, purpose = ("formats", "FILE"), "says what a file is"
         elif self.report.by:
-            words, purpose = ("report", _PATHS), "for worst calls and fork points"
+            words, purpose = ("report", PATHS), "for worst calls and fork points"
         else:
-            words, purpose = ("report", _PATHS, "--by session"), "for what each run cost"
+            words, purpose = ("report", PATHS, "--by session"), "for what each run cost"
         command = self._command(*words, room=self.width - len("Next: "))
         line = f"Next: {command}  {purpose}"
         # A command is only of use whole: the purpose goes first where there is no room for both.
@@ -213,19 +231,25 @@ class _Screen:
         return self.store == ":memory:"
 
     def _command(self, *words: str, room: int) -> str:
-        """A command the reader can run: on the store that was used, if it was named.
-
-        Paths that do not fit into `room` cells are left to the reader.
-        """
         paths = self.report.provenance.paths
-        known = " ".join(_quoted(shown_path(path)) for path in paths)
-        option = [] if self.store is None else ["--store", _quoted(self.store)]
-        for shown in (known, "PATH"):
-            named = (shown if word == _PATHS else word for word in words)
-            command = " ".join(["forkpoint", *named, *option])
-            if cell_len(command) <= room:
-                break
-        return command
+        return next_command(*words, paths=paths, store=self.store, room=room)
+
+
+def next_command(*words: str, paths: Sequence[str], store: str | None, room: int) -> str:
+    """A command the reader can run: on the store that was used, if it was named.
+
+    Args:
+        words: what follows ``forkpoint``; `PATHS` stands for the paths.
+        room: cells it may take. Paths that do not fit are left to the reader.
+    """
+    known = " ".join(_quoted(shown_path(path)) for path in paths)
+    option = [] if store is None else ["--store", _quoted(store)]
+    for shown in (known, "PATH"):
+        named = (shown if word == PATHS else word for word in words)
+        command = " ".join(["forkpoint", *named, *option])
+        if cell_len(command) <= room:
+            break
+    return command
 
 
 def _quoted(word: str) -> str:
@@ -246,28 +270,58 @@ def separated(parts: Iterable[Sequence[Line]]) -> list[Line]:
     return lines
 
 
-def worst_call_lines(calls: Sequence[WorstCall], width: int) -> list[Line]:
-    """Calls that paid again, one line each, under a header."""
-    header = ["$", "tokens", "idle before", "model", "where"]
-    rows = [header] + [
+def cause_lines(found: Sequence[MissCause], width: int) -> list[Line]:
+    """What tokens were lost to, each with what to do about it: beside it where there is room, else
+    below."""
+    if not found:
+        return []
+    actions = [ACTIONS.get(each.cause, "") for each in found]
+    rows = [["Lost to", "calls", "tokens", "$"]] + [
         [
-            dollars(call.missed_usd),
-            tokens(call.missed_tokens),
-            duration(call.idle_s),
-            fit(plain(call.model or "–", 200), _MODEL_WIDTH),
-            shown_path(call.path, call.line),
+            f"  {plain(cause_name(each), 80)}",
+            f"{each.calls:,}",
+            tokens(each.tokens),
+            dollars(each.usd),
         ]
-        for call in calls
+        for each in found
     ]
-    if width < _NARROW:
-        rows = [row[:3] + row[4:] for row in rows]
-    rows = _without_empty_columns(rows)
-    where = len(rows[0]) - 1
-    numbers = [n for n, name in enumerate(rows[0]) if name not in ("model", "where")]
-    return [*grid(rows, width, numbers=numbers, flexible=where, keep_end=True, indent="  ")]
+    if width >= _WIDE:
+        beside = ["do this", *actions]
+        rows = [[*row, action] for row, action in zip(rows, beside, strict=True)]
+        first, *lines = grid(rows, width, numbers=range(1, 4), flexible=4)
+        return [bold(first), *lines]
+    first, *figures = grid(rows, width, numbers=range(1, 4), flexible=0)
+    below: list[Line] = []
+    for line, action in zip(figures, actions, strict=True):
+        below.append(line)
+        if action:
+            below += flow([action], width, first="    do: ", indent=8)
+    return [bold(first), *below]
 
 
-def _without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
+def _worst_call_line(call: WorstCall, width: int) -> list[Line]:
+    """One call in one line, or two where its place needs a line of its own."""
+    parts = [dollars(call.missed_usd), f"{tokens(call.missed_tokens)} tokens"]
+    if call.idle_s is not None:
+        parts.append(f"{duration(call.idle_s)} idle")
+    if call.model is not None:
+        parts.append(fit(plain(call.model, 200), _MODEL_WIDTH))
+    title = pad("Worst call", _LABEL_WIDTH)
+    *before, last = flow(parts, width, first=title, indent=_LABEL_WIDTH)
+    room = width - cell_len(last) - 3
+    place = shown_path(call.path, call.line)
+    if room >= _MIN_PATH_WIDTH:
+        lines = [*before, f"{last} · {fit(place, room, keep_end=True)}"]
+    else:
+        room = width - _LABEL_WIDTH
+        lines = [*before, last, " " * _LABEL_WIDTH + fit(place, room, keep_end=True)]
+    head = Text(lines[0])
+    head.stylize("bold", 0, _LABEL_WIDTH)
+    return [head, *lines[1:]]
+
+
+def without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
+    """Rows without the columns that hold nothing below their header."""
     columns = [column for column in zip(*rows, strict=True) if set(column[1:]) != {"–"}]
     return [list(row) for row in zip(*columns, strict=True)]
 
