@@ -23,8 +23,9 @@ class TokenTree:
     Attributes:
         end: per node, tokens from the root to its end; never less than its parent's.
         prompt: per call, the node where its prompt ends.
-        size: per call, input tokens; at least ``end[prompt]``. What is beyond is known to have been
-            sent, but not what it was, so no other prompt shares it.
+        size: per call, input tokens; at least ``end[prompt]`` (a prompt that was billed less than
+            an earlier one that it repeats counts as that one). What is beyond the end is known to
+            have been sent, but not what it was, so no other prompt shares it.
     """
 
     parent: Ints
@@ -80,7 +81,7 @@ class Passes:
     first: Ints
 
 
-def token_tree(prompts: Prompts, calls: Ints, lower_bound: Flags) -> TokenTree:
+def token_tree(prompts: Prompts, calls: Ints, goes_on: Flags) -> TokenTree:
     """The prompts of some calls, in tokens.
 
     Where a whole path is counted, its positions are exact; where parts of prompts are not logged,
@@ -89,7 +90,7 @@ def token_tree(prompts: Prompts, calls: Ints, lower_bound: Flags) -> TokenTree:
 
     Args:
         calls: call numbers, rising; their sizes are known.
-        lower_bound: per call of the scope, whether its billed tokens may end after its nodes do
+        goes_on: per call of the scope, whether its billed tokens may end after its nodes do
             (writers of hashed blocks that leave out the last, part-full one).
     """
     exact = prompts.counted
@@ -100,7 +101,7 @@ def token_tree(prompts: Prompts, calls: Ints, lower_bound: Flags) -> TokenTree:
         end = _estimated_ends(prompts, calls)
     parent, end = split_heads(prompts, end, seen)
     prompt = prompts.prompt[calls]
-    billed = np.where(lower_bound[calls] | estimated, prompts.size[calls], 0)
+    billed = np.where(goes_on[calls] | estimated, prompts.size[calls], 0)
     return TokenTree(parent, end, prompt, np.maximum(billed, end[prompt]))
 
 

@@ -24,12 +24,11 @@ from forkpoint.analysis.prompts import Prompts, columns, load_prompts
 from forkpoint.analysis.results import CapacityPoint, HitRates, Simulation
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
-from forkpoint.analysis.tree import Flags, Floats, Ints
+from forkpoint.analysis.tree import Flags, Ints
 
 DEFAULT_BLOCK_SIZE = 16
 """vLLM's. For logs that state no block size of their own."""
 SWEEP_POINTS = 16
-MAX_BLOCK_SIZE = 2**24
 NO_FILTERS = Filters()
 
 _LONG_AGO = np.iinfo(np.int64).min // 2
@@ -68,7 +67,7 @@ def build_simulation(
         size,
         whole_only=policy.engine_rule is not EngineRule.NONE,
     )
-    replay = Replay(blocks, facts.seconds[calls], policy)
+    replay = Replay(blocks, facts.microseconds[calls], policy)
     return _result(
         replay,
         policy,
@@ -83,9 +82,9 @@ def build_simulation(
 
 @dataclass
 class _CallFacts:
-    """Per call: seconds since 1970 (0 where not `timed`), and the number of its trace."""
+    """Per call: microseconds since 1970 (0 where not `timed`), and the number of its trace."""
 
-    seconds: Floats
+    microseconds: Ints
     timed: Flags
     trace: Ints
 
@@ -100,7 +99,7 @@ def _call_facts(store: Store) -> _CallFacts:
         FROM scope_calls ORDER BY call_no
         """,
     )
-    return _CallFacts(fetched["microseconds"] / 1e6, fetched["timed"] > 0, fetched["trace"])
+    return _CallFacts(fetched["microseconds"], fetched["timed"] > 0, fetched["trace"])
 
 
 def _block_nodes(store: Store) -> Flags:
@@ -129,10 +128,10 @@ class Replay:
     """All prompts passing through caches, one after the other.
 
     Args:
-        seconds: per call, its time; used where the policy has a lifetime.
+        microseconds: per call, its time; used where the policy has a lifetime.
     """
 
-    def __init__(self, blocks: Blocks, seconds: Floats, policy: CachePolicy) -> None:
+    def __init__(self, blocks: Blocks, microseconds: Ints, policy: CachePolicy) -> None:
         self.blocks = blocks
         self.passes = passes_of(blocks)
         self.policy = policy
@@ -140,7 +139,8 @@ class Replay:
         """Per pass, whether its blocks were ever there and, with a lifetime, would be still."""
         if policy.ttl_s is not None:
             call, before = self.passes.call, np.maximum(self.passes.before, 0)
-            self.alive &= seconds[call] - seconds[call[before]] <= policy.ttl_s
+            age = microseconds[call] - microseconds[call[before]]
+            self.alive &= age <= round(policy.ttl_s * 1e6)
         self.reach = np.maximum(blocks.size - 1, 0) // blocks.block_size
         """Per call, blocks that can be hit under an engine's rule: all but the last token's."""
         self._newer: Ints | None = None
@@ -329,7 +329,9 @@ def _result(
         (None, None) if capacity is None else _amounts(capacity, blocks.block_size, policy)
     )
     endless = CachePolicy(engine_rule=policy.engine_rule)
-    without_limit = Replay(blocks, np.zeros(0), endless) if policy.ttl_s is not None else replay
+    without_limit = (
+        Replay(blocks, np.zeros(0, dtype=np.int64), endless) if policy.ttl_s is not None else replay
+    )
     return Simulation(
         conventions=replay.rates(hits),
         ceiling=without_limit.rates(without_limit.hits(Eviction.INFINITE, None)),

@@ -17,6 +17,8 @@ from forkpoint.cli.numbers import count, dollars, duration, percent, tokens
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MODELS_SHOWN = 3
+ID_DIGITS = 8
+"""Of a call's id where people read it; ``forkpoint cache --explain`` takes them."""
 
 
 class Reporter(Protocol):
@@ -237,11 +239,11 @@ ACTIONS = {
 
 STEPS = {
     "input": "all input",
-    "never sent before": "new: never sent before",
+    "never sent before": "never sent before: new content",
     "beginning changed": "beginning changed: the trace did not go on from its last prompt",
     "ideal": "ideal: a cache that never forgets",
     "not reported": "not reported: the logs say nothing of cache reads",
-    causes.ANSWER: "answers: the provider stores prompts only",
+    causes.ANSWER: "answers not stored: the provider stores prompts only",
     causes.MODEL_SWITCH: "model switch: sent to another model before",
     causes.EXPIRED: "expired: not used within the cache's lifetime",
     "no breakpoint in reach": "no breakpoint in reach: not marked for caching",
@@ -456,10 +458,12 @@ def _causes_section(report: Report) -> Section:
 def _worst_section(report: Report) -> Section:
     return Section(
         "Paid again: worst calls",
-        "Tokens that an earlier call had already sent, and this call paid for in full.",
-        ("cost", "tokens", "idle before", "model", "provider's reason", "time", "where"),
+        "Tokens that an earlier call had already sent, and this call paid for in full. "
+        "forkpoint cache --explain CALL shows why.",
+        ("call", "cost", "tokens", "idle before", "model", "provider's reason", "time", "where"),
         tuple(
             (
+                call.call_id[:ID_DIGITS],
                 dollars(call.missed_usd),
                 f"{call.missed_tokens:,}",
                 duration(call.idle_s),
@@ -470,7 +474,7 @@ def _worst_section(report: Report) -> Section:
             )
             for call in report.cache.worst_calls
         ),
-        _numbers(0, 2),
+        _numbers(1, 3),
     )
 
 
@@ -567,6 +571,13 @@ HOW_TO_READ = (
         (
             "The share of input that a cache which never forgets would have served, each prompt "
             "against all earlier prompts and completions."
+        ),
+    ),
+    (
+        "Policy",
+        (
+            "The part of ideal that the providers' rules allow: least sizes, whole units, lifetimes, "
+            "one model, breakpoints, and no read before the first answer begins."
         ),
     ),
     (

@@ -26,6 +26,7 @@ from forkpoint.analysis.results import (
 )
 from forkpoint.cli.answer import (
     ACTIONS,
+    ID_DIGITS,
     cause_name,
     dearest_first,
     evidence,
@@ -39,9 +40,6 @@ from forkpoint.cli.numbers import count, dollars, duration, percent, tokens
 from forkpoint.cli.options import PlainFormat
 from forkpoint.cli.table import PATHS, Line, next_command, separated, without_empty_columns
 from forkpoint.cli.text import plain
-
-ID_DIGITS = 8
-"""Of a call's id in tables; enough to name it unless a log is huge."""
 
 _CALL_ID = re.compile(r"[0-9a-f]{1,32}")
 _NARROW = 80
@@ -190,8 +188,11 @@ def _causes(cache: Cache, width: int) -> list[Line]:
     found = dearest_first(cache.misses_by_cause)
     if not found:
         return []
-    rows = [["Lost to", "says who", "calls", "tokens", "$"], *(_cause(each) for each in found)]
-    first, *lines = grid(rows, width, numbers=(2, 3, 4), flexible=0)
+    rows = [["Lost to", "calls", "tokens", "$", "says who"], *(_cause(each) for each in found)]
+    if width < _NARROW:
+        names = ["Lost to", *(f"  {plain(cause_name(each), 80)}" for each in found)]
+        rows = [[name, *row[1:4]] for name, row in zip(names, rows, strict=True)]
+    first, *lines = grid(rows, width, numbers=(1, 2, 3), flexible=0)
     more: list[str] = []
     if cache.unknown_share is not None:
         share = percent(cache.unknown_share)
@@ -216,10 +217,10 @@ def _causes(cache: Cache, width: int) -> list[Line]:
 def _cause(cause: MissCause) -> list[str]:
     return [
         f"  {plain(cause.cause, 80)}",
-        plain(cause.source, 20),
         f"{cause.calls:,}",
         f"{cause.tokens:,}",
         dollars(cause.usd),
+        plain(cause.source, 20),
     ]
 
 

@@ -119,7 +119,9 @@ class _Screen:
         widths = (max(len(each.usd) for each in shown), max(len(each.tokens) for each in shown))
         for each in shown:
             lines += self._amount(each, widths)
-        lost = [] if self._reads_are_known else lost_to(self.report, _ROWS)
+        # Without rows of --by, causes have a table of their own.
+        in_phrases = self.report.by or not self._reads_are_known
+        lost = lost_to(self.report, _ROWS) if in_phrases else []
         if lost:
             label = pad("Lost to", _LABEL_WIDTH)
             lines += flow(

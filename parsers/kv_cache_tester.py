@@ -221,7 +221,7 @@ class _Reader:
             prompt=self.tree.extend_blocks(ROOT, self.scope, request.hash_ids, size, in_blocks),
             started_at=None if seconds is None else _EPOCH + timedelta(seconds=seconds),
             duration_s=request.api_time,
-            model=request.model,
+            # No model: a price for it would make recorded lengths look like a bill.
             usage=Usage(input_tokens=request.input_tokens, output_tokens=request.output_tokens),
             sidechain=agent.sidechain,
         )

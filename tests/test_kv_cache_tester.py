@@ -43,11 +43,11 @@ def identified(text: str) -> bool:
     return PARSER.identify(Head(Path("x.json"), text.encode()[:HEAD_BYTES])) is not None
 
 
-def test_a_request_has_its_whole_blocks_usage_model_and_time(tmp_path: Path) -> None:
+def test_a_request_has_its_whole_blocks_lengths_and_time_but_no_price(tmp_path: Path) -> None:
     result = parsed(tmp_path, session(request()))
     (call,) = result.calls
     assert call.usage == Usage(input_tokens=150, output_tokens=9)
-    assert (call.model, call.duration_s, call.sidechain) == ("claude-opus-4-5", 2.25, False)
+    assert (call.model, call.duration_s, call.sidechain) == (None, 2.25, False)
     assert call.started_at == START + timedelta(seconds=3.5)
     blocks = result.tree.path(call.prompt)
     assert {block.kind for block in blocks} == {Kind.BLOCK}

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from forkpoint.analysis import causes
 from forkpoint.analysis.results import (
     Branch,
     Cache,
@@ -37,7 +38,7 @@ from forkpoint.analysis.results import (
     WaterfallStep,
     WorstCall,
 )
-from forkpoint.cli.answer import Reporter, period
+from forkpoint.cli.answer import ACTIONS, Reporter, period
 from forkpoint.cli.csv_report import COLUMNS, CsvReporter
 from forkpoint.cli.html_report import HtmlReporter
 from forkpoint.cli.json_report import JsonReporter
@@ -114,12 +115,14 @@ def a_report(text: str | None = None, by: str | None = None) -> Report:
                 WaterfallStep("input", 53_023_201, None),
                 WaterfallStep("never sent before", -577_000, None),
                 WaterfallStep("ideal", 52_446_201, None),
-                WaterfallStep("missed", -1_859_245, -12.5),
+                WaterfallStep("expired", -1_100_000, -3.9),
+                WaterfallStep("policy", 51_346_201, None),
+                WaterfallStep("below policy", -759_245, -8.6),
                 WaterfallStep("realized", 50_586_956, None),
             ),
             misses_by_cause=(
                 MissCause("tools changed", "provider", 3, 500_000, 1.6),
-                MissCause("prefix expired", "inferred", 14, 1_100_000, 3.9),
+                MissCause("expired", "inferred", 14, 1_100_000, 3.9),
             ),
             ideal_tokens=52_446_201,
             read_tokens=50_586_956,
@@ -243,8 +246,10 @@ def test_the_first_screen_answers_in_order() -> None:
         "Left",
         "ideal 98.9 % of input (computed from usage and partial text)",
         "Lost to",
-        "Paid again: worst calls",
-        "/logs/app/session-0.jsonl:100",
+        "expired 14 1.1 M $3.90 longer lifetime, or shorter pauses",
+        "tools changed (provider) 3 500.0 k $1.60 keep tools and their order",
+        "Worst call $0.8659 · 139.6 k tokens · claude-opus-4-7 · /logs/app/session-0.jsonl:100",
+        "forkpoint cache /logs/app",
         "Fork points",
         "forkpoint prefixes /logs/app",
         "first.jsonl:12",
@@ -256,9 +261,40 @@ def test_the_first_screen_answers_in_order() -> None:
     assert places == sorted(places)
 
 
-def test_the_largest_cause_of_misses_comes_first() -> None:
-    shown = rendered(a_report(), "table", 120)
-    assert shown.index("prefix expired (inferred)") < shown.index("tools changed (provider)")
+@pytest.mark.parametrize("width", [60, 120])
+def test_the_dearest_cause_comes_first_and_the_provider_is_named(width: int) -> None:
+    shown = rendered(a_report(), "table", width)
+    assert shown.index("  expired ") < shown.index("  tools changed (provider) ")
+    assert shown.index("longer lifetime") < shown.index("keep tools and their order")
+
+
+def with_causes(n: int) -> Report:
+    report = a_report()
+    found = tuple(MissCause(f"cause {i}", "inferred", i, 10 * i, 0.5 * i) for i in range(n))
+    return replace(report, cache=replace(report.cache, misses_by_cause=found))
+
+
+def test_five_causes_are_shown_and_all_are_counted() -> None:
+    shown = rendered(with_causes(9), "table")
+    assert re.findall(r"^  cause (\d)", shown, re.MULTILINE) == ["8", "7", "6", "5", "4"]
+    assert "forkpoint cache /logs/app  all 9 causes, worst calls, what to do\n" in shown
+    assert "cause 0" in rendered(with_causes(9), "html")
+
+
+def test_where_nothing_was_lost_nothing_is_listed() -> None:
+    report = a_report()
+    cache = replace(report.cache, misses_by_cause=(), worst_calls=())
+    shown = rendered(replace(report, cache=cache), "table")
+    assert "Lost to" not in shown
+    assert "forkpoint cache" not in shown
+
+
+def test_every_cause_has_an_action_that_fits_beside_it() -> None:
+    named = {
+        value for name, value in vars(causes).items() if name.isupper() and isinstance(value, str)
+    } | set(causes.PROVIDER_WORDS.values())
+    assert named == set(ACTIONS)
+    assert max(map(len, ACTIONS.values())) <= 36
 
 
 def test_proposed_commands_name_the_store_that_was_used() -> None:
@@ -279,6 +315,7 @@ def test_a_path_too_long_for_a_command_is_left_to_the_reader() -> None:
     report = a_report()
     long = replace(report, provenance=replace(report.provenance, paths=("/logs/" + "x" * 90,)))
     assert "forkpoint prefixes PATH\n" in rendered(long, "table")
+    assert "forkpoint cache PATH  more on each\n" in rendered(long, "table")
 
 
 def unknown_reads() -> Report:
@@ -308,6 +345,7 @@ def test_what_logs_do_not_state_is_unknown_and_never_zero() -> None:
         r"^Saved by cache +– +– tokens +cache reads are not in these logs$", shown, re.MULTILINE
     )
     assert "≤ 1.9 M tokens" in shown
+    assert "forkpoint cache" not in shown
     assert "less what was read from cache, which is not logged" in shown
     assert "1.9 M tokens may have been paid for again" in rendered(unknown_reads(), "html")
     row = next(csv.DictReader(io.StringIO(rendered(unknown_reads(), "csv"))))

@@ -61,11 +61,11 @@ def tree_of(prompts: Sequence[Tokens]) -> TokenTree:
 
 
 def replay_of(
-    prompts: Sequence[Tokens], block_size: int, policy: CachePolicy, seconds: Sequence[float] = ()
+    prompts: Sequence[Tokens], block_size: int, policy: CachePolicy, seconds: Sequence[int] = ()
 ) -> Replay:
     whole_only = policy.engine_rule is not EngineRule.NONE
     blocks = cut_into_blocks(tree_of(prompts), block_size, whole_only=whole_only)
-    return Replay(blocks, np.array(seconds, dtype=np.float64), policy)
+    return Replay(blocks, np.array(seconds, dtype=np.int64) * 1_000_000, policy)
 
 
 class PlainCache:
