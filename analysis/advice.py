@@ -212,7 +212,8 @@ class _Later:
         found = self._before(nodes, self._last - calls)
         following = np.where(found >= 0, self._last - found, calls)
         idle = self._sent_s[following] - self._sent_s[calls]
-        return np.where((found >= 0) & ~(idle > self._lifetime_s[calls]), following, -1)
+        in_time = (found >= 0) & ~(idle > self._lifetime_s[calls])
+        return np.where(in_time, following, -1)
 
     def deepest_used(self, calls: Ints) -> Ints:
         """The deepest node on each prompt's path that a later call passes in time; 0: none."""
@@ -301,7 +302,8 @@ class _WhatIf:
         if not self.expired.any():
             return self.expired
         longer = self._policy(self.missed, long_lived=np.ones_like(self.calls))
-        return np.clip(longer - self.fall.levels.policy, 0, self.expired)
+        gained: Ints = np.clip(longer - self.fall.levels.policy, 0, self.expired)
+        return gained
 
     def longer(self) -> Iterator[LifetimeOption]:
         """All entries live long."""
@@ -558,28 +560,29 @@ class _Advisor:
         best = max(options, key=lambda each: each.net_usd, default=None)
         if best is None or best.net_usd <= 0:
             return
-        sums = f"${best.saved_usd:,.2f} less paid again, ${best.extra_usd:,.2f} more for it"
-        if best.name == KEEP_ALIVE:
-            action = "keep prefixes alive in short pauses: send a tiny request before they expire"
-        elif best.extra_usd < 0:
-            action = f"write with the {best.name} cache lifetime: the longer one is hardly used"
-            sums = f"${-best.extra_usd:,.2f} less for writes, ${-best.saved_usd:,.2f} paid again"
-        else:
-            action = f"write with the {best.name} cache lifetime"
-        yield self._of_option(best, action, between if best.extra_usd >= 0 else "", sums, expired)
-
-    def _of_option(
-        self, option: LifetimeOption, action: str, evidence: str, sums: str, expired: Ints
-    ) -> _Draft:
-        shorter = option.extra_usd < 0
-        return _Draft(
-            action,
-            LONGER_THAN_NEEDED if shorter else causes.EXPIRED,
-            f"{evidence}; {sums}" if evidence else sums,
-            option.calls,
-            option.tokens,
-            option.net_usd,
-            int(np.argmax(self.spending.write_1h if shorter else expired)),
+        if best.extra_usd < 0:
+            yield _Draft(
+                f"ask for the {best.name} cache lifetime: the longer one is hardly used",
+                LONGER_THAN_NEEDED,
+                f"writes would cost ${-best.extra_usd:,.2f} less, and ${-best.saved_usd:,.2f} would "
+                "be paid again",
+                best.calls,
+                best.tokens,
+                best.net_usd,
+                int(np.argmax(self.spending.write_1h)),
+            )
+            return
+        yield _Draft(
+            "keep prefixes alive in pauses of up to an hour: send a tiny request before they expire"
+            if best.name == KEEP_ALIVE
+            else f"ask for the {best.name} cache lifetime",
+            causes.EXPIRED,
+            f"{between}; ${best.saved_usd:,.2f} would not be paid again, at ${best.extra_usd:,.2f} "
+            + ("for requests" if best.name == KEEP_ALIVE else "more for writes"),
+            best.calls,
+            best.tokens,
+            best.net_usd,
+            int(np.argmax(expired)),
         )
 
     def too_short(self) -> Iterator[_Draft]:
@@ -660,15 +663,7 @@ class _Advisor:
     def volatile(self) -> Iterator[_Draft]:
         """Prompts that begin with one text but for a time, an id or a number in it."""
         groups = list(self._beginnings())
-        nodes = np.unique(np.concatenate([each for each, _ in groups])) if groups else []
-        segments = dict(
-            self.store.rows(
-                "SELECT i, segment FROM scope_nodes WHERE i IN (SELECT unnest(?::BIGINT[]))",
-                [list(map(int, nodes))],
-            )
-        )
-        by_segment = read_texts(self.store, list(set(segments.values()))) if segments else {}
-        texts = {i: by_segment[each] for i, each in segments.items() if each in by_segment}
+        texts = texts_of(self.store, [node for nodes, _ in groups for node in nodes.tolist()])
         for siblings, shared in groups:
             for cluster in _clusters(siblings, shared, texts):
                 yield from self._about(cluster)
@@ -680,9 +675,9 @@ class _Advisor:
         begins = prompts.is_system | (others == 1)
         left = TEXTS_READ
         for nodes, shared in prompts.siblings.runs(prompts.seen != NEVER):
-            if begins[nodes].all() and len(nodes) <= left:
+            if left > 1 and begins[nodes].all():
+                yield nodes[:left], shared[:left]
                 left -= len(nodes)
-                yield nodes, shared
 
     def _about(self, cluster: _Cluster) -> Iterator[_Draft]:
         """The hint on one text that changes in one value.
@@ -726,19 +721,33 @@ class _Cluster:
 
 
 def _clusters(nodes: Ints, shared: Ints, texts: dict[int, str]) -> Iterator[_Cluster]:
-    """Runs of siblings, in content order, of which each neighbours differ in a value first."""
+    """Runs of siblings, in content order, whose neighbours differ in a volatile value first."""
     start, least, found = 0, NEVER, None
     for i in range(1, len(nodes) + 1):
-        next_ = None
+        value = None
         if i < len(nodes):
-            pair = [texts.get(int(each)) for each in nodes[i - 1 : i + 1]]
-            next_ = None if None in pair else volatile_value(*pair)  # type: ignore[arg-type]
-        if next_ is not None and (found is None or found.kind == next_.kind):
-            found, least = _weaker(found, next_), min(least, int(shared[i]))
+            before, this = (texts.get(int(each)) for each in nodes[i - 1 : i + 1])
+            if before is not None and this is not None:
+                value = volatile_value(before, this)
+        if value is not None:
+            found, least = _weaker(found, value), min(least, int(shared[i]))
             continue
         if found is not None:
             yield _Cluster(nodes[start:i], least, found)
         start, least, found = i, NEVER, None
+
+
+def texts_of(store: Store, nodes: list[int]) -> dict[int, str]:
+    """The texts of nodes in scope, by node, as far as they can be read."""
+    if not nodes:
+        return {}
+    segments = dict(
+        store.rows(
+            "SELECT i, segment FROM scope_nodes WHERE i IN (SELECT unnest(?::BIGINT[]))", [nodes]
+        )
+    )
+    texts = read_texts(store, list(set(segments.values())))
+    return {i: texts[segment] for i, segment in segments.items() if segment in texts}
 
 
 def _weaker(a: Volatile | None, b: Volatile) -> Volatile:

@@ -110,6 +110,8 @@ def _changed_beginnings(prompts: Prompts, levels: Levels) -> list[tuple[str, Int
     nothing = (prompts.byte_depth[last] == 0) & (prompts.token_depth[last] == 0)
     before = np.maximum(prompts.previous, 0)
     compacted = nothing & (prompts.size < COMPACTED_BELOW * prompts.size[before])
+    # Where the whole prompt is logged, what changed is its first segment.
+    unlogged = nothing & ~prompts.counted
     begins = np.maximum(first, 0)
     is_tools, is_system = prompts.is_tools[begins], prompts.is_system[begins]
     return [
@@ -118,9 +120,9 @@ def _changed_beginnings(prompts: Prompts, levels: Levels) -> list[tuple[str, Int
         (SYSTEM_CHANGED, np.where(~compacted & is_system, lost, 0)),
         (
             MESSAGES_CHANGED,
-            np.where(~compacted & ~is_tools & ~is_system & ~nothing, lost, 0),
+            np.where(~compacted & ~is_tools & ~is_system & ~unlogged, lost, 0),
         ),
-        (START_CHANGED, np.where(~compacted & ~is_tools & ~is_system & nothing, lost, 0)),
+        (START_CHANGED, np.where(~compacted & ~is_tools & ~is_system & unlogged, lost, 0)),
     ]
 
 

@@ -58,7 +58,9 @@ def parting(theirs: str, ours: str) -> str | None:
     theirs, ours = theirs[since : at + around], ours[since : at + around]
     at -= since
     # A secret that has begun before the two part is masked on both sides, however short it is.
-    begun = [start for text in (theirs, ours) for start, stop in _secrets(text) if start < at < stop]
+    begun = [
+        start for text in (theirs, ours) for start, stop in _secrets(text) if start < at < stop
+    ]
     start = min(begun, default=at)
     common = _folded(redacted(ours[:start]))
     kept = common[-PARTING_CHARACTERS // 2 :]

@@ -241,7 +241,7 @@ class _Reach:
     ) -> None:
         n = len(prompts.prompt)
         paths = _Paths(prompts, fits)
-        last, scoped, ready = (np.zeros(n, dtype=np.int64) for _ in range(3))
+        last, scoped, ready, entry = (np.zeros(n, dtype=np.int64) for _ in range(4))
         self.idle_s = np.full(n, np.nan)
         self.latest = np.full(n, -1, dtype=np.int64)
         stored = _last_seen(prompts, paths.tree, prompts.ranks, facts.generated_stored())
@@ -254,12 +254,16 @@ class _Reach:
             last[calls] = group.deepest(scoped[calls], calls, delay=False)
             ready[calls] = group.deepest(last[calls], calls, delay=True)
             self.latest[calls] = group.latest(scoped[calls], calls)
+            entry[calls] = group.entry(last[calls], calls)
         self.last = paths.whole(last)
         """Last end of a whole segment alive on each path."""
         self.stored = paths.tokens(stored)
         self.scoped = paths.tokens(scoped)
         self.alive, self.alive_whole = paths.tokens(last), paths.tokens(self.last)
         self.ready, self.ready_whole = paths.tokens(ready), paths.tokens(paths.whole(ready))
+        self.entry = np.where(entry > 0, paths.tokens(entry), NEVER)
+        """Tokens up to the last place on the way to `last` where an earlier prompt ended; `NEVER`
+        where none did."""
         self._continue_bare(prompts, facts)
         used = self.latest >= 0
         self.idle_s[used] = facts.sent_s[used] - facts.sent_s[self.latest[used]]
@@ -315,6 +319,11 @@ class _Group:
             for of in (np.flatnonzero(lifetime_s == each),)
         ]
         self._ready_before = _ready_before(facts, calls)
+        self._ended = np.full(len(tree), NEVER, dtype=np.int64)
+        """The first call whose prompt ends at each node."""
+        np.minimum.at(self._ended, prompts.prompt[calls], calls)
+        self._ended[0] = -1
+        self._ends = tree.nearest(self._ended != NEVER)
 
     def last(self, calls: Ints) -> Ints:
         """The deepest node on each path that an earlier call of the group stored."""
@@ -326,6 +335,13 @@ class _Group:
         for _, before in self._uses:
             latest = np.maximum(latest, before(nodes, calls))
         return np.where(nodes != 0, latest, -1)
+
+    def entry(self, nodes: Ints, calls: Ints) -> Ints:
+        """The deepest node at or above each of `nodes` where a prompt sent before ended; or 0."""
+        found = self._ends[nodes]
+        while (later := self._ended[found] >= calls).any():
+            found = np.where(later, self._ends[self._tree.parent[found]], found)
+        return found
 
     def deepest(self, nodes: Ints, calls: Ints, *, delay: bool) -> Ints:
         """The deepest node at or above each of `nodes` that is alive when its call is sent (with
@@ -415,10 +431,14 @@ def _marked(
     prompts: Prompts, facts: CallFacts, reach: _Reach, allowed: Ints, too_far: Flags
 ) -> Ints:
     """Nothing without a breakpoint where those are needed, nothing beyond their lookback, and not
-    what an earlier call sent after its last breakpoint: that was not stored."""
+    what follows the last breakpoint that an earlier prompt has in common with this one.
+
+    Logs do not show where breakpoints stand: the last one is taken to stand at the end of what the
+    provider read and wrote, for most prompts their end.
+    """
     user = np.maximum(reach.latest, 0)
     whole = (reach.latest >= 0) & (prompts.bare | (reach.last == prompts.prompt[user]))
-    stored_to = np.where(whole & (facts.written_to[user] >= 0), facts.written_to[user], NEVER)
+    stored_to = np.where(whole & (facts.written_to[user] >= 0), facts.written_to[user], reach.entry)
     stored_to[whole & (facts.breakpoints[user] == 0)] = 0
     unmarked = facts.breakpoints == 0
     within = np.where(unmarked | too_far, 0, np.minimum(allowed, stored_to))

@@ -166,7 +166,11 @@ def waterfall(n_calls: int) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         levels = measure_levels(prompts, facts, missed, {})
         steps = levels_and_losses(prompts, missed, levels)
-        return {"calls": len(prompts.prompt), "policy": int(levels.policy.sum()), "steps": len(steps)}
+        return {
+            "calls": len(prompts.prompt),
+            "policy": int(levels.policy.sum()),
+            "steps": len(steps),
+        }
 
     return timed(work)
 

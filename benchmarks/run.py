@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import agents
+import kvlint
 import parsing
 import rollouts
 import tokenizing
@@ -28,6 +29,8 @@ RESULTS = Path(__file__).with_name("results")
 BENCHMARKS: dict[str, Callable[[Context], list[Result]]] = {
     each.NAME: each.measure for each in (agents, rollouts, parsing, tokenizing, waterfall)
 }
+_ONLY_BY_NAME = {kvlint.NAME: kvlint.measure}
+"""Left out unless named: their peers take minutes."""
 _QUICK_SCALE, _QUICK_REPEATS = 0.05, 2
 
 
@@ -59,9 +62,14 @@ def main() -> int:
     return 0
 
 
+def _names() -> str:
+    alone = ", ".join(_ONLY_BY_NAME)
+    return f"which of {', '.join(BENCHMARKS)}; default: all of these; only by name: {alone}"
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("only", nargs="*", help=f"which of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument("only", nargs="*", help=_names())
     parser.add_argument(
         "--quick", action="store_true", help="small corpora, 2 runs: under a minute"
     )
@@ -75,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     )
     options = parser.parse_args()
     options.only = options.only or list(BENCHMARKS)
+    BENCHMARKS.update(_ONLY_BY_NAME)
     for name in options.only:
         if name not in BENCHMARKS:
             parser.error(f"no benchmark {name!r}: choose from {', '.join(BENCHMARKS)}")

@@ -12,7 +12,15 @@ from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
 from forkpoint.analysis import causes
-from forkpoint.analysis.results import Fork, GroupRow, MissCause, Report, Totals, WaterfallStep
+from forkpoint.analysis.results import (
+    Cache,
+    Fork,
+    GroupRow,
+    MissCause,
+    Report,
+    Totals,
+    WaterfallStep,
+)
 from forkpoint.cli.numbers import count, dollars, duration, percent, tokens
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -256,9 +264,18 @@ STEPS = {
 itself."""
 
 
+_NEED_READS = ("policy", "realized")
+
+
 def step_name(step: WaterfallStep) -> str:
     """A step of the waterfall as a newcomer can read it."""
     return STEPS.get(step.step, step.step)
+
+
+def known_steps(cache: Cache) -> list[WaterfallStep]:
+    """The waterfall, without the levels that are unknown because no log states cache reads."""
+    silent = cache.hit_rate is None
+    return [step for step in cache.waterfall if not (silent and step.step in _NEED_READS)]
 
 
 def is_level(step: WaterfallStep) -> bool:
@@ -429,7 +446,7 @@ def _waterfall_section(report: Report) -> Section:
         ("step", "tokens", "worth"),
         tuple(
             (step_name(step), f"{step.tokens:,}", dollars(step.usd))
-            for step in report.cache.waterfall
+            for step in known_steps(report.cache)
         ),
         _numbers(1, 2),
     )

@@ -9,7 +9,6 @@ from typing import Any, TextIO
 
 import typer
 from rich.cells import cell_len
-from rich.text import Text
 
 from forkpoint.analysis.causes import PROVIDER_WORDS
 from forkpoint.analysis.results import (
@@ -31,6 +30,7 @@ from forkpoint.cli.answer import (
     dearest_first,
     evidence,
     is_level,
+    known_steps,
     moment,
     step_name,
 )
@@ -45,8 +45,10 @@ _CALL_ID = re.compile(r"[0-9a-f]{1,32}")
 _NARROW = 80
 _WIDE = 110
 """From here on there is room for what the provider says of a call."""
-_MODEL_WIDTH = 24
+_MODEL_WIDTH, _REASON_WIDTH = 24, 28
 _EXCERPT = 400
+_STEPS_BEFORE, _STEPS_AFTER = 10, 5
+"""Segments shown before and after the place where a prompt parts from an earlier one."""
 _DIFFERENCE_LINES, _DIFFERENCE_WIDTH = 24, 2000
 
 
@@ -166,20 +168,21 @@ def _rates(rates: Sequence[tuple[float | None, str]], width: int) -> list[Line]:
 
 def _waterfall(cache: Cache, width: int) -> list[Line]:
     """Levels in bold; below each, with a minus, what was lost on the way to the next."""
-    if not cache.waterfall:
+    steps = known_steps(cache)
+    if not steps:
         return []
-    names = [plain(_brief(step_name(step), width), 120) for step in cache.waterfall]
+    names = [plain(_brief(step_name(step), width), 120) for step in steps]
     rows = [["From all input to what was read", "tokens", "$"]] + [
         [
             f"{name[:1].upper()}{name[1:]}" if is_level(step) else f"    {name}",
             f"{step.tokens:,}",
             "" if step.usd is None else dollars(step.usd),
         ]
-        for name, step in zip(names, cache.waterfall, strict=True)
+        for name, step in zip(names, steps, strict=True)
     ]
     first, *lines = grid(rows, width, numbers=(1, 2), flexible=0)
     shown: list[Line] = [bold(first)]
-    for line, step in zip(lines, cache.waterfall, strict=True):
+    for line, step in zip(lines, steps, strict=True):
         shown.append(bold(line) if is_level(step) else line)
     return shown
 
@@ -253,7 +256,7 @@ def _stated(reason: str | None) -> str:
     """A provider's own word for a miss, in ours where we have one."""
     if reason is None:
         return "–"
-    return fit(plain(PROVIDER_WORDS.get(reason, reason), 100), _MODEL_WIDTH)
+    return fit(plain(PROVIDER_WORDS.get(reason, reason), 100), _REASON_WIDTH)
 
 
 def _net(net: NetValue | None, width: int) -> list[Line]:
@@ -311,7 +314,9 @@ def _hints(hints: Sequence[Hint], width: int) -> list[Line]:
         worth = [count(hint.calls, "call"), f"{tokens(hint.tokens)} tokens"]
         if hint.usd is not None:
             worth.insert(0, f"saves {dollars(hint.usd)}")
-        lines += map(bold, flow([plain(hint.action, 300)], width, first=first, indent=indent))
+        action = plain(hint.action, 300)
+        action = action[:1].upper() + action[1:]
+        lines += map(bold, flow([action], width, first=first, indent=indent))
         reason = [*worth, plain(hint.cause, 80), plain(hint.evidence, 300)]
         lines += flow(reason, width, first=" " * indent, indent=indent)
         place = shown_path(hint.path, hint.line)
@@ -321,7 +326,7 @@ def _hints(hints: Sequence[Hint], width: int) -> list[Line]:
 
 def _notes(answer: CacheAnswer, width: int) -> list[Line]:
     cache = answer.cache
-    shown = [f"cache rules: {plain(answer.rules, 300)}"]
+    shown = [plain(answer.rules, 300)]
     if cache.unreported_calls:
         shown.append(f"{count(cache.unreported_calls, 'call')} whose logs state no cache reads")
     if cache.unsized_calls:
@@ -457,23 +462,29 @@ def _path(steps: Sequence[PathStep], width: int) -> list[Line]:
     """The prompt's segments around the place where it parts from the earlier call's."""
     if not steps:
         return []
+    parts = next((n for n, step in enumerate(steps) if not step.shared), len(steps))
+    first_shown, end = max(parts - _STEPS_BEFORE, 0), min(parts + _STEPS_AFTER, len(steps))
     rows = [["up to", "", "role", "kind", "begins"]] + [
         [
             f"{step.tokens:,}",
             "shared" if step.shared else "new",
             plain(step.role, 20),
             plain(step.kind, 20),
-            "–" if step.excerpt is None else plain(step.excerpt, _EXCERPT),
+            plain(step.excerpt or "–", _EXCERPT),
         ]
-        for step in steps
+        for step in steps[first_shown:end]
     ]
     rows = without_empty_columns(rows)
     last = len(rows[0]) - 1
     first, *lines = grid(rows, width, numbers=(0,), flexible=last, indent="  ")
     title = "This prompt, segment by segment (tokens up to the end of each)"
     shown: list[Line] = [*map(bold, flow([title], width)), first]
-    for line, step in zip(lines, steps, strict=True):
-        shown.append(line if step.shared else Text(line, style="bold"))
+    if first_shown:
+        shown.append(f"  … {first_shown:,} before (--format json)")
+    for line, step in zip(lines, steps[first_shown:end], strict=True):
+        shown.append(line if step.shared else bold(line))
+    if end < len(steps):
+        shown.append(f"  … {len(steps) - end:,} after (--format json)")
     return shown
 
 
