@@ -582,8 +582,14 @@ class _Advisor:
             best.calls,
             best.tokens,
             best.net_usd,
-            int(np.argmax(expired)),
+            self._worst_expired(expired),
         )
+
+    def _worst_expired(self, expired: Ints) -> int:
+        """The call that lost most to expiry, of those that came within an hour if there are any."""
+        calls = np.flatnonzero(expired > 0)
+        late = self.fall.levels.idle_s[calls] > KEPT_ALIVE_S
+        return int(calls[np.lexsort((calls, -expired[calls], late))[0]])
 
     def too_short(self) -> Iterator[_Draft]:
         """Prefixes so little below the minimum that reading padded ones would be cheaper.

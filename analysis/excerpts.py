@@ -15,12 +15,12 @@ QUOTED_CHARACTERS = 24
 """How much of a value that changes is shown."""
 MASK = "‹redacted›"
 
-_RUN = re.compile(r"[A-Za-z0-9+/=_-]{21,}")
+_RUN = re.compile(r"[A-Za-z0-9+/_-]{21,}={0,2}")
 """Longer than 20 characters of base64 or hex, in either alphabet."""
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _KEY = re.compile(
     r"\b(?:sk|pk|rk|gh[opsur]|github_pat|xox[abeprs]|hf|glpat|npm|ya29|AKIA|ASIA|AIza|eyJ)"
-    r"[A-Za-z0-9+/=_.-]{12,}"
+    r"[A-Za-z0-9+/_.-]{12,}={0,2}"
 )
 """Keys and tokens by the beginnings that their makers give them."""
 _PIECES = re.compile(r"[/_-]+")

@@ -19,6 +19,8 @@ from forkpoint.analysis.tokens import DEFAULT_ENCODING, reference
 NAME = "kvlint"
 OURS, PEER = "report, cold", "kvlint 0.1.1 analyze, sglang"
 _PACKAGES = ("kvlint==0.1.1", "transformers==5.23.0", "tiktoken==0.14.0")
+_PEERS = Path(__file__).with_name("peers")
+"""Scripts that run in the peer's environment, with its libraries."""
 _VOCABULARY = Path(__file__).parent.parent / "analysis" / "vocab" / f"{DEFAULT_ENCODING}.tiktoken"
 
 
@@ -35,7 +37,7 @@ def measure(context: Context) -> list[Result]:
     cases = [Case(NAME, OURS, report, log.stat().st_size, counts=_tokens, against=PEER)]
     python = _installed(context)
     if python is not None:
-        command = [str(python), str(Path(__file__).with_name("kvlint_run.py")), str(log)]
+        command = [str(python), str(_PEERS / "kvlint_run.py"), str(log)]
         command += [str(context.work / "kvlint-tokenizer")]
         offline = {"HF_HUB_OFFLINE": "1"}
         cases.append(Case(NAME, PEER, command, log.stat().st_size, env=offline, counts=_theirs))
@@ -47,7 +49,9 @@ def _bare_requests(folder: Path) -> Path:
     bare = folder / "bare_requests.jsonl"
     if not bare.exists():
         with open(folder / REQUESTS, "rb") as lines, open(bare, "wb") as out:
-            out.writelines(bytes(msgspec.json.decode(line, type=_Envelope).request) + b"\n" for line in lines)
+            out.writelines(
+                bytes(msgspec.json.decode(line, type=_Envelope).request) + b"\n" for line in lines
+            )
     return bare
 
 
@@ -80,7 +84,7 @@ def _installed(context: Context) -> Path | None:
     if (tokenizer / "tokenizer.json").exists() and python.exists():
         return python
     pattern = str(reference(DEFAULT_ENCODING)._pat_str)
-    make = Path(__file__).with_name("kvlint_tokenizer.py")
+    make = _PEERS / "kvlint_tokenizer.py"
     steps = (
         [sys.executable, "-m", "venv", "--clear", str(venv)],
         [str(python), "-m", "pip", "install", "--quiet", *_PACKAGES],

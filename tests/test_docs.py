@@ -50,7 +50,7 @@ def test_readme_shows_what_the_commands_print() -> None:
     fresh = _BLOCK.sub(lambda m: m.group(1) + generated(m.group(2)) + m.group(4), text)
     if UPDATE:
         README.write_text(fresh)
-    assert len(_BLOCK.findall(text)) == 3
+    assert len(_BLOCK.findall(text)) == 4
     assert text == fresh or UPDATE
 
 
