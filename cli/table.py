@@ -223,7 +223,11 @@ class _Screen:
             words, purpose = ("report", PATHS), "for worst calls and fork points"
         else:
             words, purpose = ("report", PATHS, "--by session"), "for what each run cost"
-        command = self._command(*words, room=self.width - len("Next: "))
+        # What a file is, is told without a store.
+        store = None if words[0] == "formats" else self.store
+        room = self.width - len("Next: ")
+        paths = self.report.provenance.paths
+        command = next_command(*words, paths=paths, store=store, room=room)
         line = f"Next: {command}  {purpose}"
         # A command is only of use whole: the purpose goes first where there is no room for both.
         return [dim(line if cell_len(line) <= self.width else fit(f"Next: {command}", self.width))]

@@ -745,6 +745,43 @@ def test_what_stood_after_the_last_breakpoint_was_not_stored(tmp_path: Path) -> 
     )
 
 
+def test_breakpoints_are_counted_wherever_a_request_may_set_them(tmp_path: Path) -> None:
+    log = Messages(tmp_path)
+    mark = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    picture = {"type": "image", "source": {"type": "base64", "data": "aGk="}} | mark
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [block("ok"), picture]}
+    speaks_of_it = {"type": "object", "properties": {"cache_control": {"type": "string"}}}
+    nothing = user(block("hi"))
+    log.call(0, nothing, counts=usage(9), tools=[tool("a"), tool("b") | mark])
+    log.call(1, nothing, counts=usage(9), system=[block("x"), marked("y")])
+    log.call(2, user(marked("q"), result | mark), counts=usage(9), cache_control=mark)
+    log.call(3, nothing, counts=usage(9), tools=[tool("c") | {"input_schema": speaks_of_it}])
+    log.call(4, user(block('about "cache_control"')), counts=usage(9), cache_control=None)
+    log.call(5, nothing, counts=usage(read=9))
+    with open(log.path, "a") as file:
+        file.write(json.dumps({"type": "message", "id": "msg_x", "usage": usage(9)}) + "\n")
+    with Store.open(MEMORY, encoding=DEFAULT_ENCODING) as store:
+        ingest(store, [tmp_path], Options(DEFAULT_ENCODING))
+        found = store.rows("SELECT breakpoints FROM calls ORDER BY line")
+    assert [number for (number,) in found] == [1, 1, 4, 0, 0, None, None]
+
+
+def test_breakpoints_in_the_openai_protocol_are_counted_too(tmp_path: Path) -> None:
+    part = {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}
+    function = {"type": "function", "function": {"name": "f", "prompt_cache_breakpoint": True}}
+    request = {"model": "m", "messages": [{"role": "user", "content": [part, part]}]}
+    lines = [
+        request,
+        request | {"tools": [function]},
+        {"model": "m", "messages": [says("user", "")]},
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with Store.open(MEMORY, encoding=DEFAULT_ENCODING) as store:
+        ingest(store, [tmp_path], Options(DEFAULT_ENCODING))
+        found = store.rows("SELECT breakpoints FROM calls ORDER BY line")
+    assert [number for (number,) in found] == [2, 3, 0]
+
+
 # --- What the provider says ----------------------------------------------------------------------
 
 

@@ -594,3 +594,9 @@ def test_a_forkpoint_error_names_what_to_mend() -> None:
         from forkpoint.cli.output import check_output
 
         check_output(__file__, force=False)
+
+
+def test_the_next_command_after_an_empty_report_can_be_run(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing here\n")
+    said = run("report", str(tmp_path), "--store", ":memory:")
+    assert "Next: forkpoint formats FILE  says what a file is" in said.stdout

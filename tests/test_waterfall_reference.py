@@ -230,18 +230,20 @@ rules = st.builds(
 def logs(draw: st.DrawFn) -> list[Sent]:
     calls: list[Sent] = []
     second = 0.0
-    for _ in range(draw(st.integers(1, 12))):
-        second += draw(st.sampled_from([0.0, 0.5, 1.0, 60.0, 299.0, 300.5, 1_800.0, 3_700.0]))
+    for _ in range(draw(st.integers(4, 14))):
+        second += draw(
+            st.sampled_from([0.0, 0.5, 0.5, 1.0, 60.0, 60.0, 299.0, 300.5, 1_800.0, 3_700.0])
+        )
         trunk: Path_ = ()
-        if calls and draw(st.integers(0, 4)):
+        if calls and draw(st.integers(0, 9)):
             parent = draw(st.sampled_from(calls))
             whole = (*parent.prompt, parent.answer)
             trunk = whole[: draw(st.integers(0, len(whole)))] if draw(st.booleans()) else whole
         new = draw(st.lists(questions | answers, max_size=3))
         prompt = (*trunk, *new) or (draw(questions),)
         size = length(prompt)
-        read = draw(st.sampled_from([0, 0, size // 2, size]))
-        write = draw(st.sampled_from([0, size - read]))
+        read = draw(st.sampled_from([0] * 9 + [size // 2]))
+        write = draw(st.sampled_from([size - read, size - read, 0]))
         calls.append(
             Sent(
                 second=second,
@@ -320,7 +322,7 @@ def check(fall: Waterfall, calls: list[Sent], rule: Rule) -> None:
     assert all((loss.tokens >= 0).all() for loss in fall.losses)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(logs(), rules)
 def test_every_level_of_every_call_is_as_defined(
     tmp_path_factory: pytest.TempPathFactory, calls: list[Sent], rule: Rule
