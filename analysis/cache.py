@@ -24,7 +24,7 @@ class Missed:
     read: Ints
     """Tokens that the provider did read from its cache; 0 where it reports none."""
     reported: Flags
-    """Calls of known size whose logs state cache reads, 0 included."""
+    """Calls whose logs state both input and cache reads, 0 included."""
     tokens: Ints
     """ideal - read of reported calls; 0 of others, of which nothing realized is known."""
     gain_usd: Floats
@@ -57,7 +57,7 @@ def measure_missed(store: Store, prompts: Prompts, reuse: Reuse) -> Missed:
     ).fetchnumpy()
     stated = np.asarray(fetched["read"], dtype=np.int64)
     gain = np.asarray(fetched["gain"], dtype=np.float64)
-    reported = (prompts.size >= 0) & (stated >= 0)
+    reported = (prompts.billed >= 0) & (stated >= 0)
     read = np.where(reported, stated, 0)
     ideal = np.maximum(reuse.tokens, read)
     tokens = np.where(reported, ideal - read, 0)

@@ -43,11 +43,11 @@ _SUMS = """
         WHERE cost_usd IS NULL AND model IS NOT NULL
           AND input_tokens IS NOT NULL AND output_tokens IS NOT NULL)), []) AS unpriced_models,
     count(*) FILTER (WHERE input_tokens IS NULL AND output_tokens IS NULL) AS calls_without_usage,
-    sum(cache_read_tokens) / nullif(sum(input_tokens) FILTER (WHERE cache_read_tokens IS NOT NULL), 0)
-        AS hit_rate,
-    sum(cache_read_tokens) / nullif(
-        sum(input_tokens + coalesce(output_tokens, 0)) FILTER (WHERE cache_read_tokens IS NOT NULL), 0)
-        AS cache_read_share
+    sum(cache_read_tokens) FILTER (WHERE input_tokens IS NOT NULL)
+        / nullif(sum(input_tokens) FILTER (WHERE cache_read_tokens IS NOT NULL), 0) AS hit_rate,
+    sum(cache_read_tokens) FILTER (WHERE input_tokens IS NOT NULL)
+        / nullif(sum(input_tokens + coalesce(output_tokens, 0))
+                 FILTER (WHERE cache_read_tokens IS NOT NULL), 0) AS cache_read_share
 """
 
 # Lifetimes are Anthropic's; other providers' cache writes have neither of the two.

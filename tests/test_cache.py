@@ -282,3 +282,17 @@ def test_an_unknown_model_is_unpriced_and_listed_never_free(tmp_path: Path) -> N
     assert totals.unpriced_models == ("nobody-knows-this-1",)
     assert (totals.priced_calls, totals.unpriced_calls) == (1, 1)
     assert totals.cost_usd == pytest.approx(5.0)
+
+
+def test_reads_without_an_input_count_never_make_a_ratio_above_one(tmp_path: Path) -> None:
+    session = Session(tmp_path, "s")
+    session.ask("a")
+    usage = {"cache_read_input_tokens": 250, "output_tokens": 5}
+    session.answer("b", 0, uncached=0, read=0, write=0, usage=usage)
+    session.ask("c")
+    session.answer("d", 1, uncached=100, read=0, write=0)
+    report = report_on(tmp_path)
+    assert report.totals.cache_read_tokens == 250
+    assert report.cache.hit_rate == 0
+    assert report.cache.cache_read_share == 0
+    assert report.cache.ideal_hit_rate == 0
