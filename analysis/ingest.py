@@ -25,7 +25,6 @@ from forkpoint.analysis.ingest_worker import (
     fingerprint,
     read_batch,
 )
-from forkpoint.analysis.siblings import refine_forks
 from forkpoint.analysis.store import Store
 from forkpoint.errors import ForkpointError, StrictError
 
@@ -130,12 +129,23 @@ def ingest(
             progress(min(read, total), total)
     if pending.rows:
         store.merge(pending)
+    _refine(store, options)
     if tasks:
-        refine_forks(store, options)
         store.execute("CHECKPOINT")
     done.bytes = total
     done.seconds = time.monotonic() - began
     return done
+
+
+def _refine(store: Store, options: Options) -> None:
+    """Rank the forks of what was read, now or by a run that was killed before it came to that."""
+    generation = str(store.generation)
+    if store.get_meta("refined") != generation:
+        # Numbers and arrays are only needed here: a run with nothing new does not wait for them.
+        from forkpoint.analysis.siblings import refine_forks
+
+        refine_forks(store, options)
+        store.set_meta("refined", generation)
 
 
 def _first_issue(batch: Batch) -> str:
@@ -184,9 +194,7 @@ def _plan(store: Store, paths: Sequence[Path], done: Ingested) -> Iterator[tuple
         if path not in seen and not each.deleted and _is_under(path, paths)
     ]
     if gone:
-        store.execute(
-            "UPDATE sources SET deleted = true WHERE source_id IN (SELECT unnest(?))", [gone]
-        )
+        store.mark_deleted(gone)
         done.deleted_files = len(gone)
 
 

@@ -127,7 +127,16 @@ CREATE TABLE prices (
     source             VARCHAR
 );
 
--- Facts about the store itself: schema version, tokenizer, price book.
+-- Reports that were made of the store as it is: asking the same again costs nothing. A row holds only
+-- while `generation` is the store's own (see meta).
+CREATE TABLE answers (
+    question   VARCHAR NOT NULL,   -- hash of what was asked: paths, filters, prices, rules, versions
+    generation BIGINT NOT NULL,
+    body       BLOB NOT NULL       -- the report, as JSON
+);
+
+-- Facts about the store itself: schema version, tokenizer, price book, generation (raised by every
+-- change of what was read), refined (the generation whose forks are ranked in siblings).
 CREATE TABLE meta (
     key   VARCHAR NOT NULL,
     value VARCHAR NOT NULL

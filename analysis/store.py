@@ -110,9 +110,15 @@ class Store:
         self.execute("DELETE FROM meta WHERE key = ?", [key])
         self.execute("INSERT INTO meta VALUES (?, ?)", [key, value])
 
+    @property
+    def generation(self) -> int:
+        """Raised by every change of what was read: equal generations hold equal rows."""
+        return int(self.get_meta("generation") or 0)
+
     def merge(self, batch: Batch) -> None:
         """Add what was read of some files, in one transaction. Safe to repeat."""
         with self.transaction():
+            self.set_meta("generation", str(self.generation + 1))
             self._replace_sources(batch)
             self._merge_segments(batch)
             self._merge_nodes(batch)
@@ -120,6 +126,15 @@ class Store:
             self._insert_traces(batch)
             if batch.issues:
                 self.connection.executemany("INSERT INTO issues VALUES (?, ?, ?, ?)", batch.issues)
+
+    def mark_deleted(self, source_ids: list[int]) -> None:
+        """Take files that are gone out of all answers. Their rows stay."""
+        with self.transaction():
+            self.set_meta("generation", str(self.generation + 1))
+            self.execute(
+                "UPDATE sources SET deleted = true WHERE source_id IN (SELECT unnest(?))",
+                [source_ids],
+            )
 
     def insert_prices(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Replace the price table."""
@@ -141,6 +156,7 @@ class Store:
             self.execute(f"CREATE VIEW unique_calls AS {each_call_once('live_calls')}")
             self.set_meta("schema_version", str(SCHEMA_VERSION))
             self.set_meta("encoding", encoding)
+            self.set_meta("generation", "0")
 
     def _check_version(self) -> None:
         version = self.get_meta("schema_version")

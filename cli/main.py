@@ -151,7 +151,7 @@ def report(
       forkpoint report runs/ --by model --since 7d
       forkpoint report runs/ --format html -o report.html
     """
-    from forkpoint.analysis.report import build_report
+    from forkpoint.analysis.remembered import report_on
     from forkpoint.cli.output import check_output, write_report
 
     filters = _filters(since, until, model, project)
@@ -167,7 +167,7 @@ def report(
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
             _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
-        answer = build_report(
+        answer = report_on(
             opened, where, filters=filters, by=by and by.value, prices=prices, rules=rules
         )
     write_report(answer, _reporter(form, store), output, force=force)
