@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from forkpoint.analysis import causes
+from forkpoint.analysis import cause_names as causes
 from forkpoint.analysis.cache import Missed, sum_usd
 from forkpoint.analysis.excerpts import Volatile, volatile_value
 from forkpoint.analysis.policy import CallFacts, climb, measure_levels

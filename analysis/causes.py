@@ -7,47 +7,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from forkpoint.analysis.cache import Missed, sum_usd
+from forkpoint.analysis.cause_names import (
+    AFTER_BREAKPOINT,
+    ANSWER,
+    BEYOND_LOOKBACK,
+    COMPACTION,
+    CONCURRENT,
+    EXPIRED,
+    LEVELS,
+    MESSAGES_CHANGED,
+    MODEL_SWITCH,
+    NO_BREAKPOINT,
+    NO_RULES,
+    NOT_READY,
+    PROVIDER_WORDS,
+    ROUNDED,
+    START_CHANGED,
+    SYSTEM_CHANGED,
+    TOO_SHORT,
+    TOOLS_CHANGED,
+    UNKNOWN,
+    UNLOGGED_CHANGE,
+)
 from forkpoint.analysis.policy import COMPACTED_BELOW, CallFacts, Levels
 from forkpoint.analysis.prompts import Prompts
 from forkpoint.analysis.results import MissCause, WaterfallStep
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.tree import Flags, Ints, deepest_seen_before
-
-COMPACTION = "compaction"
-TOOLS_CHANGED = "tools changed"
-SYSTEM_CHANGED = "system prompt changed"
-MESSAGES_CHANGED = "messages changed"
-START_CHANGED = "beginning changed (not logged)"
-ANSWER = "answer not stored by the provider"
-MODEL_SWITCH = "model switch"
-EXPIRED = "expired"
-TOO_SHORT = "below the minimum"
-ROUNDED = "rounded down to whole units"
-NO_BREAKPOINT = "no breakpoint"
-BEYOND_LOOKBACK = "beyond the lookback"
-AFTER_BREAKPOINT = "sent after the last breakpoint"
-CONCURRENT = "concurrent fan-out"
-NOT_READY = "previous write not readable yet"
-UNLOGGED_CHANGE = "changed where the log shows nothing"
-UNKNOWN = "evicted or unknown"
-NO_RULES = "provider without rules"
-
-PROVIDER_WORDS = {
-    "model_changed": MODEL_SWITCH,
-    "system_changed": SYSTEM_CHANGED,
-    "tools_changed": TOOLS_CHANGED,
-    "messages_changed": MESSAGES_CHANGED,
-    "input_changed": MESSAGES_CHANGED,
-    "context_compacted": COMPACTION,
-    "previous_message_not_found": "previous message not found",
-    "prompt_cache_key_changed": "cache key changed",
-    "text_format_changed": "text format changed",
-    "reasoning_effort_changed": "reasoning effort changed",
-    "verbosity_changed": "verbosity changed",
-    "service_tier_changed": "service tier changed",
-}
-"""Causes that Anthropic and OpenAI state in their responses. Others (``unavailable``) say nothing."""
-
 
 READABLE_AFTER_S = 60.0
 """An entry that could not be read was written at most this long before; later it was lost."""
@@ -219,10 +205,6 @@ def waterfall(prompts: Prompts, missed: Missed, levels: Levels) -> tuple[Waterfa
         WaterfallStep("realized", int(realized.sum()), None),
     ]
     return tuple(step for step in steps if step.tokens or step.step in LEVELS)
-
-
-LEVELS = ("input", "ideal", "policy", "realized")
-"""Steps of the waterfall that are levels, not losses."""
 
 
 def policy_hit_rate(prompts: Prompts, levels: Levels) -> float | None:

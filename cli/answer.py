@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
-from forkpoint.analysis import causes
+from forkpoint.analysis import cause_names as causes
 from forkpoint.analysis.results import (
     Cache,
     Fork,

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import typer
 from rich.cells import cell_len
 
-from forkpoint.analysis.causes import PROVIDER_WORDS
+from forkpoint.analysis.cause_names import PROVIDER_WORDS
 from forkpoint.analysis.results import (
     Cache,
     CacheAnswer,

@@ -538,18 +538,23 @@ def _named(store: str | None) -> str | None:
 
 
 def _reporter(form: ReportFormat, store: str | None) -> Reporter:
-    named = _named(store)
-    from forkpoint.cli.csv_report import CsvReporter
-    from forkpoint.cli.html_report import HtmlReporter
-    from forkpoint.cli.json_report import JsonReporter
-    from forkpoint.cli.markdown_report import MarkdownReporter
+    # Each is imported when it is asked for: JSON does not wait for the libraries of tables.
+    if form is ReportFormat.JSON:
+        from forkpoint.cli.json_report import JsonReporter
+
+        return JsonReporter()
+    if form is ReportFormat.CSV:
+        from forkpoint.cli.csv_report import CsvReporter
+
+        return CsvReporter()
+    if form is ReportFormat.MD:
+        from forkpoint.cli.markdown_report import MarkdownReporter
+
+        return MarkdownReporter()
+    if form is ReportFormat.HTML:
+        from forkpoint.cli.html_report import HtmlReporter
+
+        return HtmlReporter()
     from forkpoint.cli.table import TableReporter
 
-    reporters: dict[ReportFormat, Reporter] = {
-        ReportFormat.TABLE: TableReporter(store=named),
-        ReportFormat.JSON: JsonReporter(),
-        ReportFormat.CSV: CsvReporter(),
-        ReportFormat.MD: MarkdownReporter(),
-        ReportFormat.HTML: HtmlReporter(),
-    }
-    return reporters[form]
+    return TableReporter(store=_named(store))

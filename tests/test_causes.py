@@ -16,7 +16,7 @@ import pytest
 from test_cache import OPUS, Session
 
 from forkpoint.analysis.cache import ideal_reuse, measure_missed
-from forkpoint.analysis.causes import PROVIDER_WORDS
+from forkpoint.analysis.cause_names import PROVIDER_WORDS
 from forkpoint.analysis.costs import price_scope
 from forkpoint.analysis.ingest import ingest
 from forkpoint.analysis.ingest_worker import Options

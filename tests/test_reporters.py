@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from forkpoint.analysis import causes
+from forkpoint.analysis import cause_names as causes
 from forkpoint.analysis.results import (
     Branch,
     Cache,
