@@ -8,6 +8,7 @@ servers speak.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from forkpoint.parsers.envelope import BATCH_RESULTS, METADATA_KEYS, Envelope, open_envelope
@@ -65,6 +66,7 @@ class Api(NamedTuple):
     """What the records are, in a few words."""
 
 
+@lru_cache(maxsize=1)  # the two parsers ask in turn
 def api_of_file(head: Head) -> Api | None:
     """Which API at least half of a file's first records are of; ``None`` if they are of neither.
 
