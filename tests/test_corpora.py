@@ -87,6 +87,7 @@ def test_one_corpus_in_three_forms_gives_one_tree(rollouts: Path) -> None:
         assert report.prefix_tree.top_forks[0].fan_out == 32, name
     assert reports["tokens"].prefix_tree.flat_tokens == 11_137_024
     assert reports["tokens"].prefix_tree.tree_tokens == 832_254
+    assert reports["tokens"].cache.ideal_hit_rate == 1 - 832_254 / 11_137_024
     shapes = {
         name: sorted((fork.fan_out, fork.calls) for fork in report.prefix_tree.top_forks)
         for name, report in reports.items()
