@@ -16,7 +16,7 @@ from forkpoint.analysis import cause_names as causes
 from forkpoint.analysis.cache import Missed, sum_usd
 from forkpoint.analysis.excerpts import Volatile, volatile_value
 from forkpoint.analysis.policy import CallFacts, climb, measure_levels
-from forkpoint.analysis.prompts import Prompts, columns, fit_bytes, positions, with_root
+from forkpoint.analysis.prompts import Prompts, columns, positions, with_root
 from forkpoint.analysis.results import Conventions, Hint, LifetimeOption, NetValue
 from forkpoint.analysis.siblings import read_texts
 from forkpoint.analysis.store import Store
@@ -189,7 +189,7 @@ def _unread(spending: Spending) -> Ints:
         later = _Later(prompts, facts, np.flatnonzero(of_model))
         used[calls] = later.deepest_used(calls)
         used_to[calls] = later.read_without_content(calls, used[calls], spending.read)
-    used_to = np.maximum(used_to, positions(prompts, used, fit_bytes(prompts)).tokens)
+    used_to = np.maximum(used_to, positions(prompts, used, prompts.fits).tokens)
     whole = (used != 0) & (used == prompts.prompt)
     used_to = np.where(whole | _continued_bare(prompts, facts), NEVER, used_to)
     written_to = spending.read + spending.write
@@ -351,7 +351,7 @@ class _WhatIf:
 
     def _policy(self, missed: Missed, *, long_lived: Flags) -> Ints:
         facts = replace(self.fall.facts, long_lived=long_lived)
-        return measure_levels(self.prompts, facts, missed, fit_bytes(self.prompts)).policy
+        return measure_levels(self.prompts, facts, missed, self.prompts.fits).policy
 
 
 def _option(name: str, of: Flags, tokens: Ints, saved: Floats, extra: Floats) -> LifetimeOption:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forkpoint.analysis.prompts import Prompts, fit_bytes
+from forkpoint.analysis.prompts import Prompts
 from forkpoint.analysis.tree import NEVER, Flags, Ints, PrefixTree, first_seen
 
 
@@ -122,7 +122,7 @@ def _estimated_ends(prompts: Prompts, calls: Ints) -> Ints:
     base_size = np.where(base != 0, anchor[base], 0)
     part = (depth[nodes] - depth[base]) / np.maximum(depth[last] - depth[base], 1)
     between = base_size + part * (size - base_size)
-    fits = fit_bytes(prompts)
+    fits = prompts.fits
     known = [fit.tokens_per_byte for fit in fits.values()]
     usual = float(np.median(known)) if known else 0.0
     ratio = np.array(

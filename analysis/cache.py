@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from forkpoint.analysis.prompts import Prompts, Reuse, columns, fit_bytes, measure_reuse
+from forkpoint.analysis.prompts import Prompts, Reuse, columns, measure_reuse
 from forkpoint.analysis.results import Calibration, WorstCall
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.tree import Flags, Floats, Ints
@@ -116,7 +116,7 @@ def worst_calls(store: Store, missed: Missed) -> tuple[WorstCall, ...]:
 
 
 def calibrations(prompts: Prompts) -> tuple[Calibration, ...]:
-    fits = fit_bytes(prompts)
+    fits = prompts.fits
     found = []
     above = prompts.tree.nearest(prompts.anchor >= 0)
     is_first = above[prompts.tree.parent[prompts.prompt]] == 0
@@ -166,9 +166,9 @@ def count_evidence(evidence: dict[str, Flags], among: Flags) -> dict[str, int]:
 
 def ideal_reuse(prompts: Prompts) -> Reuse:
     """What an infinite cache of all earlier prompts and completions would have served."""
-    return measure_reuse(prompts, fit_bytes(prompts), completions=True)
+    return measure_reuse(prompts, prompts.fits, completions=True)
 
 
 def prompt_reuse(prompts: Prompts) -> Reuse:
     """What earlier prompts alone would have served: the reuse that the overlap ratio states."""
-    return measure_reuse(prompts, fit_bytes(prompts), completions=False)
+    return measure_reuse(prompts, prompts.fits, completions=False)

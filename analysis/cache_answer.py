@@ -24,7 +24,6 @@ from forkpoint.analysis.excerpts import excerpt, parting
 from forkpoint.analysis.prompts import (
     Prompts,
     Reuse,
-    fit_bytes,
     in_proportion,
     load_prompts,
     positions_of,
@@ -320,7 +319,7 @@ def _shared_tokens(it: _Measured, call: int, earlier: int, node: int) -> int:
 
 def _positions(prompts: Prompts, call: int, nodes: Ints) -> Ints:
     calls = np.full(len(nodes), call, dtype=np.int64)
-    return positions_of(prompts, calls, nodes, fit_bytes(prompts)).tokens
+    return positions_of(prompts, calls, nodes, prompts.fits).tokens
 
 
 # ---- Its path -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forkpoint.analysis.prompts import Prompts, fit_bytes
+from forkpoint.analysis.prompts import Prompts
 from forkpoint.analysis.results import Branch, Fork
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.tree import NEVER, Flags, Ints
@@ -105,7 +105,7 @@ def trunk_tokens(prompts: Prompts, nodes: Ints) -> Ints:
     Where a prompt is not fully logged, a node's depth is the nearest anchor above it plus the
     content since, at the model's tokens per byte.
     """
-    fits = fit_bytes(prompts)
+    fits = prompts.fits
     ratio = float(np.median([fit.tokens_per_byte for fit in fits.values()])) if fits else 0.0
     base = prompts.tree.nearest(prompts.anchor >= 0)[nodes]
     since = prompts.byte_depth[nodes] - prompts.byte_depth[base]

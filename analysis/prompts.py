@@ -155,6 +155,11 @@ class Prompts:
         return previous
 
     @cached_property
+    def fits(self) -> dict[int, Fit]:
+        """Billed tokens per content byte, by model; see `fit_bytes`."""
+        return fit_bytes(self)
+
+    @cached_property
     def anchor(self) -> Ints:
         """Billed depth of each node that some call's prompt ends at; -1 elsewhere."""
         depth = np.full(len(self.tree), -1, dtype=np.int64)

@@ -23,7 +23,7 @@ from forkpoint.analysis.causes import (
     waterfall,
 )
 from forkpoint.analysis.policy import CallFacts, Levels, load_facts, measure_levels
-from forkpoint.analysis.prompts import Prompts, Reuse, fit_bytes
+from forkpoint.analysis.prompts import Prompts, Reuse
 from forkpoint.analysis.results import Cache
 from forkpoint.analysis.rules import Rules
 from forkpoint.analysis.store import Store
@@ -41,7 +41,7 @@ class Waterfall:
 def measure_waterfall(store: Store, prompts: Prompts, missed: Missed, rules: Rules) -> Waterfall:
     """Hold every call in scope against the rules of its provider."""
     facts = load_facts(store, rules)
-    levels = measure_levels(prompts, facts, missed, fit_bytes(prompts))
+    levels = measure_levels(prompts, facts, missed, prompts.fits)
     return Waterfall(facts, levels, attribute(store, prompts, facts, missed, levels))
 
 
