@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import zstandard
 
+from forkpoint.analysis.entropy import condense
 from forkpoint.analysis.shard import HASH_BYTES, ShardTree
 from forkpoint.parsers.base import Parser, Reread
 from forkpoint.parsers.logs import (
@@ -27,7 +32,7 @@ from forkpoint.parsers.logs import (
     is_compressed,
     read_head,
 )
-from forkpoint.parsers.records import Call, Issue, Trace
+from forkpoint.parsers.records import Call, Issue, Scores, Trace
 from forkpoint.parsers.registry import AmbiguousFormat, identify, parser_named
 
 TAIL_BYTES = 4096
@@ -57,6 +62,7 @@ CALL_COLUMNS = (
     "logged_cost_usd",
     "prompt",
     "completion",
+    "text",
     "input_tokens",
     "cache_read_tokens",
     "cache_write_tokens",
@@ -75,7 +81,29 @@ TRACE_COLUMNS = (
     "reward",
     "answer",
     "leaf",
+    "prompt",
     "title",
+)
+SCORES_COLUMNS = (
+    "source_id",
+    "line",
+    "record_offset",
+    "choice",
+    "trace_id",
+    "prompt",
+    "completion",
+)
+SCORED_TOKENS_COLUMNS = (
+    "source_id",
+    "record_offset",
+    "choice",
+    "position",
+    "token",
+    "logprob",
+    "named_entropy",
+    "tail",
+    "cap",
+    "named",
 )
 
 
@@ -147,12 +175,20 @@ class Batch:
     """Rows in the order of `CALL_COLUMNS`."""
     traces: list[tuple[Any, ...]] = field(default_factory=list)
     """Rows in the order of `TRACE_COLUMNS`."""
+    scores: list[tuple[Any, ...]] = field(default_factory=list)
+    """Rows in the order of `SCORES_COLUMNS`."""
+    scored_tokens: dict[str, list[npt.NDArray[Any]]] = field(
+        default_factory=lambda: {name: [] for name in SCORED_TOKENS_COLUMNS}
+    )
+    """Arrays to be joined, one or more for each file."""
     issues: list[tuple[int, int, int, str]] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
         """How much there is to merge."""
-        return len(self.segment_hashes) // HASH_BYTES + len(self.calls) + len(self.sources)
+        scored = sum(map(len, self.scored_tokens["token"]))
+        segments = len(self.segment_hashes) // HASH_BYTES
+        return segments + len(self.calls) + len(self.sources) + scored
 
     def add(self, other: Batch) -> None:
         """Take in what was read of other files."""
@@ -164,6 +200,9 @@ class Batch:
             self.segments[name] += values
         self.calls += other.calls
         self.traces += other.traces
+        self.scores += other.scores
+        for name, arrays in other.scored_tokens.items():
+            self.scored_tokens[name] += arrays
         self.issues += other.issues
 
 
@@ -272,6 +311,7 @@ def _parse(
     tree = ShardTree(log, count, options.keep_text)
     calls: list[Call] = []
     traces: dict[str, Trace] = {}
+    scores: list[Scores] = []
     issues: list[Issue] = []
     try:
         for record in parser.parse(log, tree):
@@ -279,6 +319,8 @@ def _parse(
                 calls.append(record)
             elif isinstance(record, Trace):
                 traces[record.id] = record
+            elif isinstance(record, Scores):
+                scores.append(record)
             else:
                 issues.append(record)
     except Reread:
@@ -291,6 +333,7 @@ def _parse(
     _add_tree(batch, task.source_id, tree)
     batch.calls += [_call_row(task, tree, call) for call in calls]
     batch.traces += [_trace_row(task.source_id, tree, trace) for trace in traces.values()]
+    _add_scores(batch, task.source_id, tree, scores)
     batch.issues.extend(
         (task.source_id, each.line, each.offset, storable(each.reason)) for each in issues
     )
@@ -374,6 +417,7 @@ def _call_row(task: Task, tree: ShardTree, call: Call) -> tuple[Any, ...]:
         call.logged_cost_usd,
         tree.node_hashes[call.prompt],
         None if call.completion is None else tree.node_hashes[call.completion],
+        None if call.text is None else tree.node_hashes[call.text],
         *(
             (None,) * 6
             if usage is None
@@ -401,8 +445,66 @@ def _trace_row(source_id: int, tree: ShardTree, trace: Trace) -> tuple[Any, ...]
         trace.reward,
         trace.answer,
         None if trace.leaf is None else tree.node_hashes[trace.leaf],
+        None if trace.prompt is None else tree.node_hashes[trace.prompt],
         trace.title,
     )
+
+
+def _add_scores(batch: Batch, source_id: int, tree: ShardTree, scores: list[Scores]) -> None:
+    """Condense the token scores of one file, all at once."""
+    scores = [each for each in scores if each.tokens]
+    if not scores:
+        return
+    choices: Counter[int] = Counter()
+    for each in scores:
+        batch.scores.append(
+            (
+                source_id,
+                each.line,
+                each.offset,
+                choices[each.offset],
+                each.trace,
+                tree.node_hashes[each.prompt],
+                tree.node_hashes[each.completion],
+            )
+        )
+        choices[each.offset] += 1
+    rows = batch.scores[-len(scores) :]
+    lengths = np.array([len(each.tokens) for each in scores])
+    stats = condense(
+        list(chain.from_iterable(each.logprobs for each in scores)),
+        list(chain.from_iterable(each.top or [[]] * len(each.tokens) for each in scores)),
+        list(chain.from_iterable(each.entropies or [None] * len(each.tokens) for each in scores)),
+    )
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    columns = {
+        "source_id": np.full(int(lengths.sum()), source_id, dtype=np.int32),
+        "record_offset": np.repeat(np.array([row[2] for row in rows], dtype=np.int64), lengths),
+        "choice": np.repeat(np.array([row[3] for row in rows], dtype=np.int32), lengths),
+        "position": (np.arange(len(starts)) - starts).astype(np.int32),
+        "token": np.concatenate([token_codes(each.tokens) for each in scores]),
+        "logprob": stats.logprob,
+        "named_entropy": stats.named_entropy,
+        "tail": stats.tail,
+        "cap": stats.cap,
+        "named": stats.named.astype(np.int32),
+    }
+    for name, values in columns.items():
+        batch.scored_tokens[name].append(values)
+
+
+def token_codes(tokens: list[str] | list[int]) -> npt.NDArray[np.int64]:
+    """Sampled tokens as numbers: ids as they are, texts by 63 bits of their hash. The store keeps
+    no text; a token that a report shows is read from its log again."""
+    if tokens and isinstance(tokens[0], int):
+        return np.array(tokens, dtype=np.int64)
+    return np.fromiter(map(_text_code, tokens), dtype=np.int64, count=len(tokens))
+
+
+@lru_cache(maxsize=1 << 18)
+def _text_code(token: str) -> int:
+    digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def by_size(tasks: Iterable[tuple[int, Task]], batch_bytes: int) -> list[list[Task]]:

@@ -213,6 +213,7 @@ def load_prompts(store: Store) -> Prompts:
             SELECT root FROM nodes WHERE node IN (
                 SELECT prompt FROM scope_calls
                 UNION ALL SELECT completion FROM scope_calls
+                UNION ALL SELECT text FROM scope_calls
                 UNION ALL SELECT leaf FROM scope_traces
             )
         )

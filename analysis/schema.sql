@@ -69,6 +69,7 @@ CREATE TABLE calls (
     logged_cost_usd    DOUBLE,
     prompt             UUID NOT NULL,  -- node where the prompt ends
     completion         UUID,
+    text               UUID,           -- where token ids were logged with their text: its end as text
     input_tokens       BIGINT,         -- billed, inclusive: uncached + cache read + cache write
     cache_read_tokens  BIGINT,
     cache_write_tokens BIGINT,
@@ -89,7 +90,33 @@ CREATE TABLE traces (
     reward      DOUBLE,
     answer      VARCHAR,
     leaf        UUID,                  -- node where a rollout ends
+    prompt      UUID,                  -- node where its prompt ends, if it has no call of its own
     title       VARCHAR
+);
+
+-- Completions whose tokens were logged with their probabilities: one row each.
+CREATE TABLE scores (
+    source_id     INTEGER NOT NULL,
+    line          BIGINT NOT NULL,
+    record_offset BIGINT NOT NULL,
+    choice        INTEGER NOT NULL,  -- numbers the completions of one record from 0
+    trace_id      VARCHAR NOT NULL,
+    prompt        UUID NOT NULL,     -- node where the prompt ends
+    completion    UUID NOT NULL
+);
+
+-- Their tokens, with what bounds the entropy at each position (nats; forkpoint.analysis.entropy).
+CREATE TABLE scored_tokens (
+    source_id     INTEGER NOT NULL,
+    record_offset BIGINT NOT NULL,
+    choice        INTEGER NOT NULL,
+    position      INTEGER NOT NULL,  -- from 0 at the completion's first token
+    token         BIGINT NOT NULL,   -- its id, or 63 bits of its text's hash
+    logprob       DOUBLE,            -- ln p of the sampled token; NaN: not logged
+    named_entropy DOUBLE,            -- -sum p ln p over the tokens whose p is known
+    tail          DOUBLE,            -- probability of all others together
+    cap           DOUBLE,            -- the most that one of the others can have
+    named         INTEGER            -- how many are known; 0: the whole entropy was logged
 );
 
 -- Groups of rollouts.

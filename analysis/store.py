@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
+import numpy as np
 
 from forkpoint.analysis.ingest_worker import (
     CALL_COLUMNS,
+    SCORED_TOKENS_COLUMNS,
+    SCORES_COLUMNS,
     TRACE_COLUMNS,
     Batch,
     Source,
@@ -24,10 +27,10 @@ from forkpoint.errors import ForkpointError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with every change of schema.sql that an older forkpoint cannot read.
 
-1: first version.
+1: first version. 2: token scores, texts beside token ids, choices.
 """
 
 MEMORY = ":memory:"
@@ -124,6 +127,7 @@ class Store:
             self._merge_nodes(batch)
             self._insert_calls(batch)
             self._insert_traces(batch)
+            self._insert_scores(batch)
             if batch.issues:
                 self.connection.executemany("INSERT INTO issues VALUES (?, ?, ?, ?)", batch.issues)
 
@@ -187,7 +191,7 @@ class Store:
         if before:
             again = [each for each in batch.sources if each.source_id in before]
             replaced = [each.source_id for each in again if not each.appended]
-            for table in ("calls", "traces", "issues"):
+            for table in ("calls", "traces", "scores", "scored_tokens", "issues"):
                 self.execute(
                     f"DELETE FROM {table} WHERE source_id IN (SELECT unnest(?))", [replaced]
                 )
@@ -265,7 +269,8 @@ class Store:
             return
         columns = _transposed(CALL_COLUMNS, batch.calls)
         hashes = {
-            name: columns.pop(name) for name in ("call_id", "request", "prompt", "completion")
+            name: columns.pop(name)
+            for name in ("call_id", "request", "prompt", "completion", "text")
         }
         staged = _columns(columns) | _hash_columns(
             {name: _join(values) for name, values in hashes.items()}
@@ -290,9 +295,10 @@ class Store:
         if not batch.traces:
             return
         columns = _transposed(TRACE_COLUMNS, batch.traces)
-        staged = _hash_columns({"leaf": _join(columns.pop("leaf"))}) | _columns(columns)
+        hashes = {name: _join(columns.pop(name)) for name in ("leaf", "prompt")}
+        staged = _hash_columns(hashes) | _columns(columns)
         selected = ", ".join(
-            _nullable_uuid(name) if name == "leaf" else name for name in TRACE_COLUMNS
+            _nullable_uuid(name) if name in hashes else name for name in TRACE_COLUMNS
         )
         with self._staged("staged_traces", staged):
             if any(each.appended for each in batch.sources):
@@ -303,6 +309,23 @@ class Store:
                     """
                 )
             self.execute(f"INSERT INTO traces SELECT {selected} FROM staged_traces")
+
+    def _insert_scores(self, batch: Batch) -> None:
+        if not batch.scores:
+            return
+        columns = _transposed(SCORES_COLUMNS, batch.scores)
+        hashes = {name: _join(columns.pop(name)) for name in ("prompt", "completion")}
+        selected = ", ".join(
+            f"{_uuid(name)} AS {name}" if name in hashes else name for name in SCORES_COLUMNS
+        )
+        with self._staged("staged_scores", _hash_columns(hashes) | _columns(columns)):
+            self.execute(f"INSERT INTO scores SELECT {selected} FROM staged_scores")
+        tokens = {name: np.concatenate(parts) for name, parts in batch.scored_tokens.items()}
+        with self._staged("staged_tokens", tokens):
+            self.execute(
+                f"INSERT INTO scored_tokens SELECT {', '.join(SCORED_TOKENS_COLUMNS)} "
+                "FROM staged_tokens"
+            )
 
     @contextmanager
     def _staged(self, name: str, columns: dict[str, Any]) -> Iterator[None]:
@@ -419,7 +442,7 @@ def _nullable_uuid(name: str) -> str:
 def _call_column(name: str) -> str:
     if name in ("call_id", "prompt"):
         return f"{_uuid(name)} AS {name}"
-    if name in ("request", "completion"):
+    if name in ("request", "completion", "text"):
         return _nullable_uuid(name)
     if name == "started_at":
         least = -(2**63)

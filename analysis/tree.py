@@ -82,16 +82,40 @@ class PrefixTree:
     @cached_property
     def interval(self) -> tuple[Ints, Ints]:
         """First and last position of each node's subtree in depth-first order, both included."""
-        size = self.subtree_sum(np.ones(len(self), dtype=np.int64))
-        order = np.lexsort((np.arange(len(self)), self.parent, self.level))
+        first = self.depth_first(np.arange(len(self), dtype=np.int64))
+        return first, first + self._subtree_size - 1
+
+    @cached_property
+    def _subtree_size(self) -> Ints:
+        return self.subtree_sum(np.ones(len(self), dtype=np.int64))
+
+    def depth_first(self, rank: Ints) -> Ints:
+        """Each node's position in depth-first order, where siblings follow one another by `rank`."""
+        size = self._subtree_size
+        order = np.lexsort((rank, self.parent, self.level))
         order = order[order != 0]
         before = np.cumsum(size[order]) - size[order]
         begins = np.r_[True, self.parent[order][1:] != self.parent[order][:-1]]
         group = np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
         step = np.zeros(len(self), dtype=np.int64)
         step[order] = 1 + before - before[group]
-        first = self.depth(step)
-        return first, first + size - 1
+        return self.depth(step)
+
+    def ancestor_at(self, nodes: Ints, level: Ints) -> Ints:
+        """The node at `level` on each path from the root; a node above that level stays itself."""
+        up = np.maximum(self.level[nodes] - level, 0)
+        for power, stride in enumerate(self.strides):
+            nodes = np.where(up >> power & 1 == 1, stride[nodes], nodes)
+        return nodes
+
+    def meet(self, a: Ints, b: Ints) -> Ints:
+        """The deepest node that lies on the paths to both of each pair."""
+        level = np.minimum(self.level[a], self.level[b])
+        a, b = self.ancestor_at(a, level), self.ancestor_at(b, level)
+        for stride in reversed(self.strides):
+            apart = stride[a] != stride[b]
+            a, b = np.where(apart, stride[a], a), np.where(apart, stride[b], b)
+        return np.where(a == b, a, self.parent[a])
 
     def nearest(self, marked: Flags) -> Ints:
         """The nearest node at or above each node that is marked, or the root."""
@@ -120,6 +144,49 @@ class PrefixTree:
         children = np.flatnonzero(present)
         children = children[children != 0]
         return np.bincount(self.parent[children], minlength=len(self)).astype(np.int64)
+
+
+class RangeMin:
+    """The least of any run of an array's elements, in two look-ups.
+
+    Args:
+        values: shape (n,); kept, with the minima of all runs of 2, 4, 8, … elements.
+    """
+
+    def __init__(self, values: Ints) -> None:
+        self.levels = [values]
+        width = 1
+        while 2 * width <= len(values):
+            before = self.levels[-1]
+            self.levels.append(np.minimum(before[:-width], before[width:]))
+            width *= 2
+
+    def __call__(self, first: Ints, last: Ints) -> Ints:
+        """The least element of each run from `first` to `last`, both included, first <= last."""
+        power = np.frexp((last - first + 1).astype(np.float64))[1].astype(np.int64) - 1
+        least = np.empty(len(first), dtype=np.int64)
+        for level in np.unique(power).tolist():
+            at = np.flatnonzero(power == level)
+            row = self.levels[level]
+            least[at] = np.minimum(row[first[at]], row[last[at] + 1 - (1 << level)])
+        return least
+
+    def nearest_less(self) -> tuple[Ints, Ints]:
+        """For each element the nearest place before it and after it with a smaller one; -1 and n
+        where there is none."""
+        values = self.levels[0]
+        n = len(values)
+        before, after = np.arange(n, dtype=np.int64), np.arange(n, dtype=np.int64) + 1
+        for power in range(len(self.levels) - 1, -1, -1):
+            row, width = self.levels[power], 1 << power
+            start = before - width
+            skip = (start >= 0) & (row[np.maximum(start, 0)] >= values)
+            before = np.where(skip, start, before)
+            fits = after + width <= n
+            skip = fits & (row[np.minimum(after, len(row) - 1)] >= values)
+            after = np.where(skip, after + width, after)
+        # A run is passed in powers of two, each at most once, so that one pass finds its end.
+        return before - 1, after
 
 
 class LatestBefore:

@@ -18,7 +18,8 @@ from typing import ClassVar
 
 import msgspec
 
-from forkpoint.parsers.api_log import ApiLog, Part, Prompt, Segment
+from forkpoint.parsers.api_log import ApiLog, Choice, Part, Prompt
+from forkpoint.parsers.chat import Segment, call_segment
 from forkpoint.parsers.envelope import Envelope, provider_of
 from forkpoint.parsers.raw_json import (
     Fields,
@@ -61,7 +62,6 @@ class _Block(msgspec.Struct):
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None
-    id: str | None = None
     name: str | None = None
     input: msgspec.Raw = msgspec.Raw()
     content: msgspec.Raw = msgspec.Raw()
@@ -105,11 +105,11 @@ class Anthropic(ApiLog):
             return _system_segments(part.raw)
         return _message_segments(decode(part.raw, _MESSAGE, "message"))
 
-    def _completion(self, response: Fields) -> list[Segment] | None:
+    def _choices(self, response: Fields) -> list[Choice]:
         raw = present(response, "content")
         if raw is None:
-            return None
-        return _content_segments(decode_list(raw, "content"), "assistant")
+            return []
+        return [Choice(_content_segments(decode_list(raw, "content"), "assistant"))]
 
     def _usage(self, raw: msgspec.Raw) -> tuple[Usage, float | None]:
         logged = decode(raw, _USAGE, "usage")
@@ -186,8 +186,7 @@ def _block_segments(raw: msgspec.Raw, role: str) -> list[Segment]:
         return _result_segments(block, role)
     if block.type in _CALLS:
         given = canonical(block.input, "input") if block.input else "{}"
-        text = f"{block.name or ''}\n{block.id or ''}\n{given}"
-        return [Segment(Kind.TOOL_CALL, role, text)]
+        return [call_segment(role, block.name, given)]
     if block.type in ("thinking", "redacted_thinking"):
         return [Segment(Kind.THINKING, role, block.thinking or block.signature or block.data or "")]
     kind = Kind.TEXT

@@ -25,6 +25,7 @@ from typing import ClassVar, NamedTuple
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
+from forkpoint.parsers.chat import Segment
 from forkpoint.parsers.envelope import (
     REQUEST_ID_KEYS,
     Envelope,
@@ -46,7 +47,7 @@ from forkpoint.parsers.raw_json import (
     text_of,
 )
 from forkpoint.parsers.record_names import RecentRecordNames, record_digest
-from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace, Usage
+from forkpoint.parsers.records import Call, Issue, Kind, Record, Scores, Trace, Usage
 from forkpoint.parsers.which_api import api_of_file, api_of_response
 
 MEMO_LIMIT = 1 << 17
@@ -63,12 +64,19 @@ _QUOTED_MARKERS = tuple(f'"{name}"'.encode() for name in CACHE_MARKERS)
 """Quotes inside a JSON string are escaped, so no text holds these."""
 
 
-class Segment(NamedTuple):
-    """What `Tree.extend` takes."""
+class TokenScores(NamedTuple):
+    """The tokens of one completion with their logprobs, as `Scores` has them."""
 
-    kind: Kind
-    role: str
-    text: str
+    tokens: list[str]
+    logprobs: list[float | None]
+    top: list[list[float]] | None
+
+
+class Choice(NamedTuple):
+    """One completion of a request."""
+
+    segments: list[Segment]
+    scores: TokenScores | None = None
 
 
 class Part(NamedTuple):
@@ -134,7 +142,8 @@ class ApiLog(ABC):
     def _segments(self, part: Part) -> list[Segment]: ...
 
     @abstractmethod
-    def _completion(self, response: Fields) -> list[Segment] | None: ...
+    def _choices(self, response: Fields) -> list[Choice]:
+        """The completions: one, or several samples of the same prompt; empty where none is logged."""
 
     @abstractmethod
     def _usage(self, raw: msgspec.Raw) -> tuple[Usage, float | None]:
@@ -170,27 +179,24 @@ class ApiLog(ABC):
         breakpoints = _breakpoints(envelope, prompt, call.usage)
         earlier = reading.answers.get(prompt.continues)
         plan = reading.plan(prompt, earlier, self._segments)
-        completion = self._answer(envelope)
+        choices = self._answers(envelope)
         # From here on nothing fails.
         trace = session or (earlier.trace if earlier else prompt.continues)
         trace = trace or prompt.first_turn or user or reading.trace_of_file(line)
         head, node = reading.place(prompt, plan, earlier)
-        end = None if completion is None else reading.paths.extend(node, completion)
-        if end is not None:
+        ends = [reading.paths.extend(node, choice.segments) for choice in choices]
+        if ends:
             for key in self._continuable(envelope, response_id):
-                reading.answers.remember(key, _Answered(head, end, trace))
-        identity = _identity(envelope, line, response_id, call, reading.names)
-        return [
-            *reading.new_trace(trace),
-            msgspec.structs.replace(
-                call,
-                identity=identity,
-                trace=trace,
-                prompt=node,
-                completion=end,
-                breakpoints=breakpoints,
-            ),
-        ]
+                reading.answers.remember(key, _Answered(head, ends[0], trace))
+        call = msgspec.structs.replace(
+            call,
+            identity=_identity(envelope, line, response_id, call, reading.names),
+            trace=trace,
+            prompt=node,
+            completion=ends[0] if ends else None,
+            breakpoints=breakpoints,
+        )
+        return [*reading.new_trace(trace), call, *reading.samples(call, choices, ends)]
 
     def _refuse_others(self, envelope: Envelope) -> None:
         api = api_of_response(envelope.response)
@@ -227,10 +233,10 @@ class ApiLog(ABC):
         name = _unique(response_id) or f"{record_digest(line.data).hex()[:32]}:{line.offset}"
         return Prompt([], [], unlogged=f"prompt of {name}")
 
-    def _answer(self, envelope: Envelope) -> list[Segment] | None:
+    def _answers(self, envelope: Envelope) -> list[Choice]:
         if envelope.answer is not None:
-            return [Segment(Kind.TEXT, "assistant", envelope.answer)]
-        return None if envelope.response is None else self._completion(envelope.response)
+            return [Choice([Segment(Kind.TEXT, "assistant", envelope.answer)])]
+        return [] if envelope.response is None else self._choices(envelope.response)
 
 
 def _breakpoints(envelope: Envelope, prompt: Prompt, usage: Usage | None) -> int | None:
@@ -416,6 +422,7 @@ class _Reading:
 
     def __init__(self, log: Log, tree: Tree) -> None:
         self._log = log
+        self._tree = tree
         self._traces: set[str] = set()
         self._file_trace = ""
         self.names = RecentRecordNames()
@@ -467,6 +474,27 @@ class _Reading:
             self._traces.clear()
         self._traces.add(trace)
         return [Trace(id=trace, project=self._log.path.parent.name or None)]
+
+    def samples(self, call: Call, choices: list[Choice], ends: list[int]) -> Iterator[Record]:
+        """The choices of a call as rollouts of its prompt, where there are several, and the scores
+        of their tokens, where those were logged."""
+        traces = [call.trace] * len(choices)
+        if len(choices) > 1:
+            group = self._tree.hash_of(call.prompt)
+            name = call.identity[1] if call.identity else f"{call.trace}/{call.offset}"
+            traces = [f"{name}/{number}" for number in range(len(choices))]
+            for trace, end in zip(traces, ends, strict=True):
+                yield Trace(id=trace, parent=call.trace, group=group, prompt=call.prompt, leaf=end)
+        for trace, choice, end in zip(traces, choices, ends, strict=True):
+            if choice.scores is not None:
+                yield Scores(
+                    trace=trace,
+                    line=call.line,
+                    offset=call.offset,
+                    prompt=call.prompt,
+                    completion=end,
+                    **choice.scores._asdict(),
+                )
 
     def trace_of_file(self, line: Line) -> str:
         """The trace of calls without a session, named by the file and its first such record."""

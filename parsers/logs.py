@@ -9,8 +9,11 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import sqlite3
+import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +34,9 @@ MAX_DOCUMENT_BYTES = 1024 * 1024 * 1024
 T = TypeVar("T")
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_ZIP_MAGIC = b"PK\x03\x04"
+_PARQUET_MAGIC = b"PAR1"
+_SQLITE_MAGIC = b"SQLite format 3\0"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _READ_ERRORS = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
@@ -103,6 +109,59 @@ class Head:
             return msgspec.json.decode(self.data)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
+
+    @cached_property
+    def zip_members(self) -> tuple[str, ...]:
+        """Names in a zip archive, from the directory at its end; empty for any other file."""
+        if not self.data.startswith(_ZIP_MAGIC):
+            return ()
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return tuple(archive.namelist())
+        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+            return ()
+
+    @cached_property
+    def parquet_columns(self) -> tuple[str, ...]:
+        """Column names of a Parquet file, from the schema at its end; empty for any other file."""
+        if not self.data.startswith(_PARQUET_MAGIC):
+            return ()
+        import polars as pl
+
+        try:
+            return tuple(pl.read_parquet_schema(self.path))
+        except (OSError, pl.exceptions.PolarsError):
+            return ()
+
+    @cached_property
+    def sqlite_tables(self) -> dict[str, str]:
+        """Tables of a SQLite file by name, each with the SQL that made it; empty for any other."""
+        if not self.data.startswith(_SQLITE_MAGIC):
+            return {}
+        try:
+            with open_sqlite(self.path) as connection:
+                rows = connection.execute(
+                    "SELECT name, sql FROM sqlite_schema WHERE type = 'table' LIMIT 1000"
+                ).fetchall()
+        except sqlite3.Error:
+            return {}
+        return {str(name): str(sql) for name, sql in rows}
+
+
+@contextmanager
+def open_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database that another program may be writing, for reading only.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        # What the file's own schema may call (functions, virtual tables) is not trusted.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        yield connection
+    finally:
+        connection.close()
 
 
 def read_head(path: Path) -> Head:

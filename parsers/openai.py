@@ -19,7 +19,8 @@ last response ended.
 ``previous_response_id`` and ``conversation``: the prompt goes on from the end of that response
 if it stands earlier in the file, among the last few hundred, and had the same tools and
 instructions; else the part that the record does not hold is one `Kind.UNLOGGED` segment with
-that id. Of several choices (``n`` > 1) the first is the completion.
+that id. Several choices (``n`` > 1) are rollouts of one prompt, billed as one call; the first is the
+call's completion. Log probabilities of tokens are read where a choice has them.
 
 Not read: chunks of streamed responses, embeddings, the legacy Completions API.
 https://platform.openai.com/docs/api-reference
@@ -31,7 +32,8 @@ from typing import ClassVar
 
 import msgspec
 
-from forkpoint.parsers.api_log import ApiLog, Part, Prompt, Segment
+from forkpoint.parsers.api_log import ApiLog, Choice, Part, Prompt, TokenScores
+from forkpoint.parsers.chat import Segment, item_segments, message_segments
 from forkpoint.parsers.envelope import Envelope, provider_of
 from forkpoint.parsers.raw_json import (
     Fields,
@@ -76,79 +78,39 @@ class _Usage(msgspec.Struct):
     cost: float | None = None
 
 
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: msgspec.Raw = msgspec.Raw()
+class _Likely(msgspec.Struct):
+    logprob: float | None = None
 
 
-class _Custom(msgspec.Struct):
-    name: str | None = None
-    input: str | None = None
+class _ScoredToken(msgspec.Struct):
+    token: str
+    logprob: float | None = None
+    top_logprobs: list[_Likely] | None = None
 
 
-class _ToolCall(msgspec.Struct):
-    id: str | None = None
-    function: _Function | None = None
-    custom: _Custom | None = None
-
-
-class _Message(msgspec.Struct):
-    """A chat message, or a Responses item of the type ``message``."""
-
-    role: str
-    content: str | list[msgspec.Raw] | None = None
-    name: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    function_call: _Function | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: msgspec.Raw = msgspec.Raw()
-
-
-class _Part(msgspec.Struct):
-    type: str | None = None
-    text: str | None = None
-    refusal: str | None = None
+class _Logprobs(msgspec.Struct):
+    content: list[_ScoredToken] | None = None
 
 
 class _Choice(msgspec.Struct):
     message: msgspec.Raw = msgspec.Raw()
+    logprobs: msgspec.Raw = msgspec.Raw()
 
 
-class _Item(msgspec.Struct):
-    """A Responses item that is not a message. Only the fields of the known types are here."""
+class _OutputPart(msgspec.Struct):
+    logprobs: list[_ScoredToken] | None = None
 
+
+class _OutputItem(msgspec.Struct):
     type: str | None = None
-    role: str | None = None
-    id: str | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: msgspec.Raw = msgspec.Raw()
-    input: msgspec.Raw = msgspec.Raw()
-    output: msgspec.Raw = msgspec.Raw()
-    summary: list[_Part] | None = None
-    content: msgspec.Raw = msgspec.Raw()
-    encrypted_content: str | None = None
+    content: list[_OutputPart] | None = None
 
 
 _USAGE = msgspec.json.Decoder(_Usage)
-_MESSAGE = msgspec.json.Decoder(_Message)
-_PART = msgspec.json.Decoder(_Part)
-_PARTS = msgspec.json.Decoder(list[_Part])
 _CHOICES = msgspec.json.Decoder(list[_Choice])
-_ITEM = msgspec.json.Decoder(_Item)
+_LOGPROBS = msgspec.json.Decoder(_Logprobs)
+_OUTPUT_ITEM = msgspec.json.Decoder(_OutputItem)
 
-_TEXT_PARTS = frozenset(("text", "input_text", "output_text", "refusal"))
-_MEDIA_PARTS = frozenset(
-    ("image_url", "input_image", "image", "input_audio", "audio", "file", "input_file", "video_url")
-)
-_KINDS = {
-    "system": Kind.SYSTEM,
-    "developer": Kind.SYSTEM,
-    "tool": Kind.TOOL_RESULT,
-    "function": Kind.TOOL_RESULT,
-}
-"""Kinds of text by role; any other role's is `Kind.TEXT`."""
 _MODEL_MADE = (b'"assistant"', b'"function_call', b'"reasoning"')
 
 
@@ -194,9 +156,9 @@ class OpenAI(ApiLog):
 
     def _segments(self, part: Part) -> list[Segment]:
         if part.reader == "message":
-            return _message_segments(part.raw)
+            return message_segments(part.raw)
         if part.reader == "item":
-            return _item_segments(part.raw)
+            return item_segments(part.raw)
         if part.reader == "tools":
             return [
                 Segment(Kind.TOOLS, "", _tool_text(raw)) for raw in decode_list(part.raw, "tools")
@@ -205,21 +167,23 @@ class OpenAI(ApiLog):
             return [Segment(Kind.TEXT, "user", decode_text(part.raw, "input"))]
         if is_list(part.raw):
             items = decode_list(part.raw, "instructions")
-            return [segment for raw in items for segment in _item_segments(raw)]
+            return [segment for raw in items for segment in item_segments(raw)]
         return [Segment(Kind.SYSTEM, "system", decode_text(part.raw, "instructions"))]
 
-    def _completion(self, response: Fields) -> list[Segment] | None:
+    def _choices(self, response: Fields) -> list[Choice]:
         choices = present(response, "choices")
         if choices is not None:
-            for choice in decode(choices, _CHOICES, "choices"):
-                if choice.message and is_object(choice.message):
-                    return _message_segments(choice.message, role="assistant")
-            return None
+            return [
+                Choice(message_segments(choice.message, role="assistant"), _scores(choice.logprobs))
+                for choice in decode(choices, _CHOICES, "choices")
+                if choice.message and is_object(choice.message)
+            ]
         output = present(response, "output")
         if output is None:
-            return None
+            return []
         items = decode_list(output, "output")
-        return [segment for raw in items for segment in _item_segments(raw)] or None
+        segments = [segment for raw in items for segment in item_segments(raw)]
+        return [Choice(segments, _scores_of_items(items))] if segments else []
 
     def _usage(self, raw: msgspec.Raw) -> tuple[Usage, float | None]:
         logged = decode(raw, _USAGE, "usage")
@@ -264,6 +228,41 @@ class OpenAI(ApiLog):
         return text_of(decode_fields(raw, "prompt_cache_diagnostics"), "reason")
 
 
+def _scores(raw: msgspec.Raw) -> TokenScores | None:
+    """A choice's logprobs. Servers of older APIs put other things there; those are not read."""
+    if not raw or not is_object(raw):
+        return None
+    return _token_scores(decode(raw, _LOGPROBS, "logprobs").content)
+
+
+def _scores_of_items(items: list[msgspec.Raw]) -> TokenScores | None:
+    """The logprobs of a response's output, where all that it says has them."""
+    if not any(b'"logprobs"' in bytes(raw) for raw in items):
+        return None
+    tokens: list[_ScoredToken] = []
+    for raw in items:
+        fields = decode_fields(raw, "output")
+        if word_of(fields, "type") != "message":
+            return (
+                None  # Reasoning and tool calls have none, so positions would not be the answer's.
+            )
+        for part in decode(raw, _OUTPUT_ITEM, "output").content or ():
+            tokens += part.logprobs or ()
+    return _token_scores(tokens)
+
+
+def _token_scores(scored: list[_ScoredToken] | None) -> TokenScores | None:
+    if not scored:
+        return None
+    top = None
+    if any(each.top_logprobs for each in scored):
+        top = [
+            [likely.logprob for likely in each.top_logprobs or () if likely.logprob is not None]
+            for each in scored
+        ]
+    return TokenScores([each.token for each in scored], [each.logprob for each in scored], top)
+
+
 def _conversation(fields: Fields) -> str | None:
     raw = present(fields, "conversation")
     if raw is None:
@@ -291,115 +290,3 @@ def _tool_text(raw: msgspec.Raw) -> str:
             tool["function"] = msgspec.Raw(canonical(function, "tools").encode())
             raw = msgspec.Raw(msgspec.json.encode(tool))
     return canonical(raw, "tools")
-
-
-def _message_segments(raw: msgspec.Raw, role: str | None = None) -> list[Segment]:
-    """A message as segments: thinking, then content, then tool calls, as models write them."""
-    message = decode(raw, _MESSAGE, "message") if role is None else _response_message(raw, role)
-    kind = _KINDS.get(message.role, Kind.TEXT)
-    role = message.role if message.name is None else f"{message.role} name={message.name}"
-    segments = []
-    thinking = message.reasoning_content
-    if thinking is None and message.reasoning and is_text(message.reasoning):
-        thinking = decode_text(message.reasoning, "reasoning")
-    if thinking:
-        segments.append(Segment(Kind.THINKING, role, thinking))
-    if isinstance(message.content, str):
-        if message.content:
-            segments.append(Segment(kind, role, message.content))
-    else:
-        segments += [_part_segment(part, kind, role) for part in message.content or ()]
-    if message.refusal:
-        segments.append(Segment(kind, role, message.refusal))
-    calls = message.tool_calls or []
-    if message.function_call is not None:
-        calls = [*calls, _ToolCall(function=message.function_call)]
-    segments += [_call_segment(call, role) for call in calls]
-    return segments or [Segment(kind, role, "")]
-
-
-def _response_message(raw: msgspec.Raw, role: str) -> _Message:
-    """A choice's message. Some servers and loggers leave its role out."""
-    fields = decode_fields(raw, "message")
-    if present(fields, "role") is None:
-        fields["role"] = msgspec.Raw(msgspec.json.encode(role))
-        raw = msgspec.Raw(msgspec.json.encode(fields))
-    return decode(raw, _MESSAGE, "message")
-
-
-def _part_segment(raw: msgspec.Raw, kind: Kind, role: str) -> Segment:
-    if is_text(raw):
-        return Segment(kind, role, decode_text(raw, "content"))
-    part = decode(raw, _PART, "content")
-    if part.type in _TEXT_PARTS or part.type is None:
-        text = part.refusal if part.type == "refusal" else part.text
-        if text is not None:
-            return Segment(kind, role, text)
-    if part.type in _MEDIA_PARTS:
-        kind = Kind.MEDIA
-    elif part.type in ("thinking", "reasoning"):
-        kind = Kind.THINKING
-    return Segment(kind, role, canonical(raw, "content"))
-
-
-def _call_segment(call: _ToolCall, role: str) -> Segment:
-    name, text = "", ""
-    if call.function is not None:
-        name, text = call.function.name or "", _argument_text(call.function.arguments)
-    elif call.custom is not None:
-        name, text = call.custom.name or "", call.custom.input or ""
-    return Segment(Kind.TOOL_CALL, role, f"{name}\n{call.id or ''}\n{text}")
-
-
-def _argument_text(raw: msgspec.Raw) -> str:
-    """Arguments as the model wrote them, or, where a logger decoded them, as compact JSON."""
-    if not raw or bytes(raw) == b"null":
-        return ""
-    return decode_text(raw, "arguments") if is_text(raw) else canonical(raw, "arguments")
-
-
-def _item_segments(raw: msgspec.Raw) -> list[Segment]:
-    """An input or output item of the Responses API as segments."""
-    if is_text(raw):
-        raise ValueError("input: text where an item should be")
-    item = decode(raw, _ITEM, "item")
-    if item.type == "message" or (item.type is None and item.role is not None):
-        return _message_segments(raw)
-    if item.type == "reasoning":
-        return [Segment(Kind.THINKING, "assistant", _reasoning_text(item))]
-    if item.type in ("function_call", "custom_tool_call"):
-        given = item.arguments if item.type == "function_call" else item.input
-        text = f"{item.name or ''}\n{item.call_id or ''}\n{_argument_text(given)}"
-        return [Segment(Kind.TOOL_CALL, "assistant", text)]
-    if item.type in ("function_call_output", "custom_tool_call_output"):
-        return _result_segments(item.output)
-    if item.type in ("item_reference", "compaction"):
-        return [Segment(Kind.UNLOGGED, "", item.encrypted_content or item.id or "")]
-    if item.type is None:
-        raise ValueError("input: an item with neither type nor role")
-    text = canonical(raw, "item", without=("status",))
-    if item.type.endswith("_output"):
-        return [Segment(Kind.TOOL_RESULT, "tool", text)]
-    if item.type.endswith("_call"):
-        return [Segment(Kind.TOOL_CALL, "assistant", text)]
-    return [Segment(Kind.TEXT, item.role or "", text)]
-
-
-def _reasoning_text(item: _Item) -> str:
-    """What identifies reasoning: its text where that is shown, else its id, else what is hidden."""
-    parts = list(item.summary or ())
-    if item.content and is_list(item.content):
-        shown: list[_Part] = decode(item.content, _PARTS, "content")
-        parts += shown
-    text = "\n".join(part.text for part in parts if part.text)
-    return text or item.id or item.encrypted_content or ""
-
-
-def _result_segments(raw: msgspec.Raw) -> list[Segment]:
-    if not raw:
-        return [Segment(Kind.TOOL_RESULT, "tool", "")]
-    if is_list(raw):
-        parts = decode_list(raw, "output")
-        found = [_part_segment(part, Kind.TOOL_RESULT, "tool") for part in parts]
-        return found or [Segment(Kind.TOOL_RESULT, "tool", "")]
-    return [Segment(Kind.TOOL_RESULT, "tool", _argument_text(raw))]

@@ -1,4 +1,4 @@
-"""What a parser yields: calls, traces and issues, the same for every log format.
+"""What a parser yields: calls, traces, scores and issues, the same for every log format.
 
 Missing is ``None``, never 0. Fields carry their unit. Nothing here knows prices,
 time zones or totals.
@@ -96,6 +96,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     completion: int | None = None
     """Node where the completion ends; a descendant of `prompt` except for rendered text and
     token ids, whose segments need not end where the prompt does. ``None``: the response was not logged."""
+    text: int | None = None
+    """Where a log holds token ids and their text too: the node where the same sequence (prompt and
+    completion) ends as text. Equal texts of different ids are forks that only a tokenizer made."""
     started_at: datetime | None = None
     """When the request was sent or, where the log knows only that, answered. Naive means UTC."""
     duration_s: float | None = None
@@ -131,7 +134,47 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     answer: str | None = None
     leaf: int | None = None
     """Node where a rollout's whole sequence ends, prompts and completions."""
+    prompt: int | None = None
+    """Node where the prompt ends, for a rollout that has no call of its own: one of several choices
+    that one call returned, or a completion whose request was not logged."""
     title: str | None = None
+
+
+class Scores(msgspec.Struct, frozen=True, kw_only=True):
+    """What a log says of the tokens that one completion is made of, position by position.
+
+    All lists have one entry a sampled token. Logprobs are natural logarithms; a missing one is
+    ``None``, and what stands for minus infinity (``-inf``, OpenAI's -9999) may be left as it is.
+
+    Raises:
+        ValueError: the lists are of different lengths.
+    """
+
+    trace: str
+    """Id of the trace, or of the rollout, that sampled them."""
+    line: int
+    offset: int
+    """Line and byte offset of the record, as in `Call`."""
+    prompt: int
+    """Node where the prompt ends."""
+    completion: int
+    """Node where the completion ends."""
+    tokens: list[str] | list[int]
+    """The sampled tokens, as the log names them: by text or by id."""
+    logprobs: list[float | None]
+    """ln p of each sampled token."""
+    top: list[list[float]] | None = None
+    """Logprobs of the most likely tokens at each position, in any order; the list has the sampled
+    token where it is one of them. ``None``: only the sampled tokens' logprobs were logged."""
+    entropies: list[float | None] | None = None
+    """Entropy in nats over the whole vocabulary, where it was logged."""
+
+    def __post_init__(self) -> None:
+        n = len(self.tokens)
+        for name in ("logprobs", "top", "entropies"):
+            values = getattr(self, name)
+            if values is not None and len(values) != n:
+                raise ValueError(f"{len(values)} {name} for {n} tokens")
 
 
 class Issue(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,4 +186,4 @@ class Issue(msgspec.Struct, frozen=True, kw_only=True):
     """One line of plain words; may quote the log, so it is escaped wherever it is shown."""
 
 
-Record = Call | Trace | Issue
+Record = Call | Trace | Scores | Issue

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from forkpoint.parsers.base import ROOT, Parser
 from forkpoint.parsers.logs import Log
-from forkpoint.parsers.records import Call, Issue, Kind, Trace
+from forkpoint.parsers.records import Call, Issue, Kind, Scores, Trace
 
 
 class Seen(NamedTuple):
@@ -89,6 +89,7 @@ class Parsed(NamedTuple):
     traces: list[Trace]
     issues: list[Issue]
     log: Log
+    scores: list[Scores]
 
 
 def parse_file(parser: Parser, path: Path) -> Parsed:
@@ -109,12 +110,14 @@ def parse_tail(parser: Parser, before: Parsed) -> Parsed:
 
 
 def _collect(parser: Parser, tree: RecordingTree, log: Log) -> Parsed:
-    calls, traces, issues = [], [], []
+    calls, traces, scores, issues = [], [], [], []
     for record in parser.parse(log, tree):
         if isinstance(record, Call):
             calls.append(record)
         elif isinstance(record, Trace):
             traces.append(record)
+        elif isinstance(record, Scores):
+            scores.append(record)
         else:
             issues.append(record)
-    return Parsed(tree, calls, traces, issues, log)
+    return Parsed(tree, calls, traces, issues, log, scores)

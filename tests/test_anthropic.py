@@ -295,7 +295,7 @@ def test_a_conversation_goes_on_where_its_response_ended(tmp_path: Path) -> None
         Seen(Kind.THINKING, "assistant", "hm"),
         Seen(Kind.THINKING, "assistant", "xyz"),
         Seen(Kind.TEXT, "assistant", "let me look"),
-        Seen(Kind.TOOL_CALL, "assistant", 'f\ntoolu_1\n{"b":1,"a":[true,null]}'),
+        Seen(Kind.TOOL_CALL, "assistant", 'f\n{"b":1,"a":[true,null]}'),
     ]
 
 
@@ -324,7 +324,7 @@ def test_every_kind_of_block_is_a_segment(tmp_path: Path) -> None:
         Seen(Kind.MEDIA, "user", compact),
         Seen(Kind.TOOL_RESULT, "user error", "no"),
         Seen(Kind.TOOL_RESULT, "user", ""),
-        Seen(Kind.TOOL_CALL, "user", 'web_search\ns\n{"query":"q"}'),
+        Seen(Kind.TOOL_CALL, "user", 'web_search\n{"query":"q"}'),
         Seen(Kind.TOOL_RESULT, "user", json.dumps(search, separators=(",", ":"))),
         Seen(Kind.TEXT, "user", '{"type":"invented_later","x":{"cache_control":1}}'),
         Seen(Kind.SYSTEM, "system", "from now on in French"),

@@ -271,7 +271,7 @@ def test_a_chat_goes_on_where_its_response_ended(tmp_path: Path) -> None:
         Seen(Kind.TOOL_RESULT, "tool", "rain"),
     ]
     assert completion_of(parsed, 0)[-1] == Seen(
-        Kind.TOOL_CALL, "assistant", f"weather\ncall_1\n{call_text}"
+        Kind.TOOL_CALL, "assistant", f"weather\n{call_text}"
     )
 
 
@@ -346,7 +346,7 @@ def test_roles_names_and_kinds_of_content_keep_segments_apart(tmp_path: Path) ->
         Seen(Kind.TEXT, "assistant", "yes"),
         Seen(Kind.TEXT, "assistant", "no"),
         Seen(Kind.TEXT, "assistant", "no"),
-        Seen(Kind.TOOL_CALL, "assistant", "f\n\n{}"),
+        Seen(Kind.TOOL_CALL, "assistant", "f\n{}"),
         Seen(Kind.TOOL_RESULT, "function name=f", "1"),
         Seen(Kind.TEXT, "user", ""),
         Seen(Kind.TEXT, "user", '{"type":"new_kind","x":1}'),
@@ -854,3 +854,84 @@ def test_a_time_in_the_system_prompt_ends_the_sharing_of_the_sample(sample_logs:
     assert all(call.usage and not call.usage.cache_read_tokens for call in volatile)
     others = [call for calls in by_trace.values() if calls is not volatile for call in calls]
     assert sum(call.usage.cache_read_tokens or 0 for call in others if call.usage) > 10_000
+
+
+# --- Several choices, and logprobs ----------------------------------------------------------------
+
+
+def scored(text: str, *logprobs: float) -> dict[str, Any]:
+    """A choice of one-letter tokens with their logprobs."""
+    content = [
+        {
+            "token": letter,
+            "logprob": logprob,
+            "bytes": [ord(letter)],
+            "top_logprobs": [
+                {"token": letter, "logprob": logprob},
+                {"token": "z", "logprob": -5.0},
+            ],
+        }
+        for letter, logprob in zip(text, logprobs, strict=True)
+    ]
+    return {"message": {"role": "assistant", "content": text}, "logprobs": {"content": content}}
+
+
+def test_several_choices_are_one_call_and_a_group_of_rollouts(tmp_path: Path) -> None:
+    response = {**chat("yes"), "choices": [scored("yes", -1, -2, -3), scored("no", -4, -0.5)]}
+    again = {**response, "id": "chatcmpl-again"}
+    parsed = parse(
+        tmp_path,
+        {"request": {**BODY, "n": 2}, "response": response},
+        {"request": {**BODY, "n": 2}, "response": again},
+    )
+    assert parsed.issues == []
+    assert len(parsed.calls) == 2
+    assert completion_of(parsed, 0)[-1].content == "yes"
+    rollouts = [trace for trace in parsed.traces if trace.group is not None]
+    assert len(rollouts) == 4
+    assert len({trace.id for trace in rollouts}) == 4
+    assert len({trace.group for trace in rollouts}) == 1
+    for trace in rollouts:
+        assert trace.prompt == parsed.calls[0].prompt
+        assert trace.parent == parsed.calls[0].trace
+    ends = [parsed.tree.path(trace.leaf)[-1].content for trace in rollouts if trace.leaf]
+    assert ends == ["yes", "no", "yes", "no"]
+    first, second = parsed.scores[:2]
+    assert (first.trace, second.trace) == (rollouts[0].id, rollouts[1].id)
+    assert first.tokens == ["y", "e", "s"]
+    assert second.logprobs == [-4, -0.5]
+    assert second.top == [[-4, -5], [-0.5, -5]]
+    assert second.completion == rollouts[1].leaf
+
+
+def test_logprobs_of_one_choice_belong_to_the_calls_trace(tmp_path: Path) -> None:
+    plain = {
+        "message": {"content": "ok"},
+        "logprobs": {"content": [{"token": "ok", "logprob": -1}]},
+    }
+    response = {**chat("ok"), "choices": [plain]}
+    parsed = parse(tmp_path, {"request": BODY, "response": response, "session_id": "s"})
+    (scores,) = parsed.scores
+    assert (scores.trace, scores.tokens, scores.top) == ("s", ["ok"], None)
+    assert scores.completion == parsed.calls[0].completion
+    assert all(trace.group is None for trace in parsed.traces)
+
+
+def test_logprobs_of_a_response_are_read_from_its_output(tmp_path: Path) -> None:
+    text = {"type": "output_text", "text": "hi", "logprobs": [
+        {"token": "hi", "logprob": -0.1, "top_logprobs": [{"token": "hi", "logprob": -0.1}]},
+    ]}  # fmt: skip
+    output = [{"type": "message", "role": "assistant", "content": [text]}]
+    record = {
+        "request": {"model": "gpt-5", "input": "hello"},
+        "response": {"object": "response", "id": "resp_1", "output": output},
+    }
+    (scores,) = parse(tmp_path, record).scores
+    assert (scores.tokens, scores.logprobs, scores.top) == (["hi"], [-0.1], [[-0.1]])
+
+
+def test_logprobs_that_are_no_logprobs_are_an_issue(tmp_path: Path) -> None:
+    bad = {"message": {"content": "x"}, "logprobs": {"content": [{"token": 3}]}}
+    parsed = parse(tmp_path, {"request": BODY, "response": {**chat("x"), "choices": [bad]}})
+    assert parsed.calls == []
+    assert "logprobs" in parsed.issues[0].reason
