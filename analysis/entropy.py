@@ -67,6 +67,10 @@ class PositionStats:
         known: Flags = (self.named > 0) | (self.tail < 1)
         return known
 
+    def select(self, positions: Ints | Flags) -> PositionStats:
+        """The positions chosen by index or by flag."""
+        return PositionStats(*(getattr(self, field.name)[positions] for field in fields(self)))
+
     @staticmethod
     def concatenate(parts: Iterable[PositionStats]) -> PositionStats:
         """The positions of all parts, one after another; none for no parts."""
@@ -195,6 +199,25 @@ def _with_entropies(stats: PositionStats, entropies: Floats) -> PositionStats:
         cap=np.where(logged, 0.0, stats.cap),
         named=np.where(logged, 0.0, stats.named),
     )
+
+
+def token_confidence(top: Sequence[Sequence[float]]) -> Floats:
+    """DeepConf's confidence of each position: minus the mean of its top k logprobs (arXiv:2508.15260).
+
+    It is no entropy: high where the distribution is peaked.
+
+    Args:
+        top: logprobs of the most likely tokens at each position; what is no finite number is left
+            out.
+
+    Returns:
+        shape (positions,); NaN where nothing was logged.
+    """
+    lengths = np.fromiter(map(len, top), dtype=np.int64, count=len(top))
+    flat = np.fromiter(chain.from_iterable(top), dtype=np.float64, count=int(lengths.sum()))
+    stated = np.where((flat > NOT_STATED) & np.isfinite(flat), flat, np.nan)
+    confidence: Floats = -np.minimum(mean_by_run(stated, offsets_of(lengths)), 0.0)
+    return confidence
 
 
 def bounds(stats: PositionStats, vocabulary_size: int) -> tuple[Floats, Floats]:

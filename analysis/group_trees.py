@@ -46,7 +46,8 @@ class GroupTrees:
     @cached_property
     def starts(self) -> Ints:
         """Where each group begins, and where the last one ends: shape (groups + 1,)."""
-        return np.r_[np.flatnonzero(self.begins), len(self.group)].astype(np.int64)
+        starts: Ints = np.r_[np.flatnonzero(self.begins), len(self.group)].astype(np.int64)
+        return starts
 
     @cached_property
     def sizes(self) -> Ints:
@@ -77,6 +78,12 @@ class GroupTrees:
         """Tokens of each group's tree: what is shared counts once."""
         return self.flat_tokens - self.sums(self.shared)
 
+    @property
+    def overlap_ratio(self) -> float | None:
+        """POR of all groups together: 1 - tree / flat tokens; ``None`` without tokens."""
+        flat = int(self.flat_tokens.sum())
+        return 1 - int(self.tree_tokens.sum()) / flat if flat else None
+
     @cached_property
     def trunk_tokens(self) -> Ints:
         """Tokens that all rollouts of each group begin with; the whole of a lone rollout."""
@@ -93,39 +100,51 @@ def build_group_trees(prompts: Prompts, group: Ints, rollout: Ints, leaf: Ints) 
         group, rollout, leaf: per rollout: its group, the caller's number for it, and the tree node
             where it ends. Each path must be counted in tokens.
     """
-    tree, siblings = prompts.tree, prompts.siblings
-    place = np.full(len(tree), -1, dtype=np.int64)
-    place[siblings.node] = np.arange(len(siblings.node))
-    rank = np.where(place >= 0, place, len(siblings.node) + np.arange(len(tree)))
+    tree = prompts.tree
+    place = _places(prompts)
+    rank = np.where(place >= 0, place, len(prompts.siblings.node) + np.arange(len(tree)))
     order = np.lexsort((rollout, tree.depth_first(rank)[leaf], group))
     group, rollout, leaf = group[order], rollout[order], leaf[order]
-    length = prompts.token_depth[leaf]
     shared = np.zeros(len(leaf), dtype=np.int64)
     meet = np.zeros(len(leaf), dtype=np.int64)
     pairs = np.flatnonzero(group[1:] == group[:-1]) + 1
-    if len(pairs):
-        left, right = leaf[pairs - 1], leaf[pairs]
-        node = meet[pairs] = tree.meet(left, right)
-        below = tree.level[node] + 1
-        heads = _shared_heads(
-            prompts, place, tree.ancestor_at(left, below), tree.ancestor_at(right, below)
-        )
-        # Where one path ends in the node, the other only goes on: no two segments begin there.
-        shared[pairs] = prompts.token_depth[node] + np.where(left == node, 0, heads)
-    return GroupTrees(group, rollout, length, shared, meet, leaf)
+    shared[pairs], meet[pairs] = common_prefix(prompts, leaf[pairs - 1], leaf[pairs])
+    return GroupTrees(group, rollout, prompts.token_depth[leaf], shared, meet, leaf)
 
 
-def _shared_heads(prompts: Prompts, place: Ints, left: Ints, right: Ints) -> Ints:
-    """Tokens that siblings begin with alike; 0 where they were not compared.
+def common_prefix(prompts: Prompts, left: Ints, right: Ints) -> tuple[Ints, Ints]:
+    """What pairs of sequences begin with alike.
 
     Args:
-        place: per node, its place among the refined siblings, or -1.
-        left, right: pairs of siblings, left before right in content order.
+        left, right: nodes where the sequences end, paths counted in tokens.
+
+    Returns:
+        (tokens, node): how many tokens, and the deepest node on both paths.
     """
+    tree = prompts.tree
+    node = tree.meet(left, right)
+    below = tree.level[node] + 1
+    heads = _shared_heads(prompts, tree.ancestor_at(left, below), tree.ancestor_at(right, below))
+    # Where one sequence ends in the node, no two segments begin there.
+    ends = (node == left) | (node == right)
+    return prompts.token_depth[node] + np.where(ends, 0, heads), node
+
+
+def _places(prompts: Prompts) -> Ints:
+    """Per node, its place among the refined siblings; -1: it was not compared with any."""
+    place = np.full(len(prompts.tree), -1, dtype=np.int64)
+    place[prompts.siblings.node] = np.arange(len(prompts.siblings.node))
+    return place
+
+
+def _shared_heads(prompts: Prompts, left: Ints, right: Ints) -> Ints:
+    """Tokens that pairs of siblings begin with alike; 0 where they were not compared."""
+    place = _places(prompts)
+    first, last = np.minimum(place[left], place[right]), np.maximum(place[left], place[right])
     heads = np.zeros(len(left), dtype=np.int64)
-    known = np.flatnonzero((place[left] >= 0) & (place[right] > place[left]))
+    known = np.flatnonzero((first >= 0) & (first < last))
     if len(known):
-        least = RangeMin(prompts.siblings.shared)(place[left[known]] + 1, place[right[known]])
+        least = RangeMin(prompts.siblings.shared)(first[known] + 1, last[known])
         heads[known] = np.maximum(least, 0)
     return heads
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from forkpoint.analysis.entropy import condense
+from forkpoint.analysis.entropy import condense, token_confidence
 from forkpoint.analysis.shard import HASH_BYTES, ShardTree
 from forkpoint.parsers.base import Parser, Reread
 from forkpoint.parsers.logs import (
@@ -104,6 +104,7 @@ SCORED_TOKENS_COLUMNS = (
     "tail",
     "cap",
     "named",
+    "confidence",
 )
 
 
@@ -471,9 +472,10 @@ def _add_scores(batch: Batch, source_id: int, tree: ShardTree, scores: list[Scor
         choices[each.offset] += 1
     rows = batch.scores[-len(scores) :]
     lengths = np.array([len(each.tokens) for each in scores])
+    top = list(chain.from_iterable(each.top or [[]] * len(each.tokens) for each in scores))
     stats = condense(
         list(chain.from_iterable(each.logprobs for each in scores)),
-        list(chain.from_iterable(each.top or [[]] * len(each.tokens) for each in scores)),
+        top,
         list(chain.from_iterable(each.entropies or [None] * len(each.tokens) for each in scores)),
     )
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -488,6 +490,7 @@ def _add_scores(batch: Batch, source_id: int, tree: ShardTree, scores: list[Scor
         "tail": stats.tail,
         "cap": stats.cap,
         "named": stats.named.astype(np.int32),
+        "confidence": token_confidence(top),
     }
     for name, values in columns.items():
         batch.scored_tokens[name].append(values)

@@ -73,6 +73,7 @@ class Prompts:
         is_cut: per node, whether it ends where ingest cut rendered text or token ids.
         n_bytes: per node, of canonical content.
         prompt, completion: per call, node index; -1 for no completion.
+        text: per call, node where its token ids end as text; -1 where only one of them was logged.
         billed: per call, billed input tokens; -1 without usage.
         output: per call, billed output tokens; 0 without usage.
         model: per call, an index into `models`.
@@ -87,6 +88,7 @@ class Prompts:
     is_cut: Flags
     prompt: Ints
     completion: Ints
+    text: Ints
     billed: Ints
     output: Ints
     model: Ints
@@ -233,12 +235,14 @@ def load_prompts(store: Store) -> Prompts:
         """
         SELECT coalesce(p.i, 0) AS prompt,
                CASE WHEN completion IS NULL THEN -1 ELSE coalesce(c.i, -1) END AS completion,
+               coalesce(t.i, -1) AS text,
                coalesce(input_tokens, -1) AS billed, coalesce(output_tokens, 0) AS output,
                dense_rank() OVER (ORDER BY trace_id) - 1 AS trace,
                dense_rank() OVER (ORDER BY coalesce(model, '')) - 1 AS model
         FROM scope_calls
         LEFT JOIN scope_nodes AS p ON prompt = p.node
         LEFT JOIN scope_nodes AS c ON completion = c.node
+        LEFT JOIN scope_nodes AS t ON scope_calls.text = t.node
         ORDER BY call_no
         """,
     )
@@ -254,6 +258,7 @@ def load_prompts(store: Store) -> Prompts:
         is_cut=with_root(nodes["is_cut"], 0) > 0,
         prompt=calls["prompt"],
         completion=calls["completion"],
+        text=calls["text"],
         billed=calls["billed"],
         output=calls["output"],
         trace=calls["trace"],

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from forkpoint import __version__
+from forkpoint.analysis.answer_audit import group_stats, same_answer_share
 from forkpoint.analysis.cache import ideal_reuse, measure_missed, prompt_reuse
 from forkpoint.analysis.costs import price_scope
 from forkpoint.analysis.forks import find_forks, top_forks
 from forkpoint.analysis.prompts import Prompts, load_prompts
-from forkpoint.analysis.results import PrefixTree, Provenance, Report
-from forkpoint.analysis.rollouts import measure_rollouts
+from forkpoint.analysis.results import PrefixTree, Provenance, Report, Rollouts
+from forkpoint.analysis.rollout_texts import coded_answers
+from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts, measure_rollouts
 from forkpoint.analysis.rules import load_rules
 from forkpoint.analysis.savings import measure_savings
 from forkpoint.analysis.scope import Filters, select_scope
@@ -54,7 +56,7 @@ def build_report(
     missed = measure_missed(store, prompts, reuse)
     fall = measure_waterfall(store, prompts, missed, load_rules(rules))
     cache = measure_cache(store, prompts, reuse, missed, fall, hit_rate, read_share)
-    rollouts = measure_rollouts(store, prompts)
+    rollouts = _rollouts(store, prompts)
     return Report(
         sources=measure_sources(store),
         totals=totals,
@@ -66,6 +68,13 @@ def build_report(
         by=by,
         groups_by=measure_groups(store, by) if by is not None else (),
     )
+
+
+def _rollouts(store: Store, prompts: Prompts) -> Rollouts:
+    grouped = GroupedRollouts(load_rollouts(store, prompts), prompts)
+    codes = coded_answers(store, grouped)
+    stats = group_stats(codes, grouped.table.group, len(grouped.table.groups))
+    return measure_rollouts(grouped, same_answer_share(stats))
 
 
 def describe_provenance(

@@ -206,15 +206,49 @@ class PrefixTree:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """Equal text under different token ids, where logs hold both: forks that a tokenizer faked."""
+
+    sequences: int
+    """Ends of calls at which text and ids are both logged."""
+    drifted: int
+    """Different ids beyond the first for one text, within a group."""
+    continued: int
+    """Turns whose text goes on where the turn before ended."""
+    broken: int
+    """Those of them whose ids do not."""
+    overlap_ratio_by_ids: float | None
+    overlap_ratio_by_text: float | None
+    """The same of the text, in tokens counted here: what the ids would share without drift."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rollouts:
-    """Groups of rollouts: several samples of one prompt or task."""
+    """Groups of rollouts: several samples of one prompt or task. Each group is a tree of its own."""
 
     groups: int
     rollouts: int
+    sized_rollouts: int
+    """Rollouts whose whole sequence is logged and countable: those that the tokens are of."""
     flat_tokens: int
     tree_tokens: int
     overlap_ratio: float | None
+    """POR: 1 - tree / flat."""
+    bound: float | None
+    """flat / tree = 1 / (1 - POR): the most that sharing every prefix can speed up training."""
+    trunk_tokens: int
+    """Tokens that all rollouts of a group begin with, once per group."""
+    rho: float | None
+    """flat over (flat less repeated trunks): the same bound if only those are shared; for one group
+    N (P + R) / (P + N R)."""
+    turns: int
+    """Calls of rollouts."""
+    distinct_turns: int
+    """Those of different conversations up to and with their response."""
+    drift: Drift | None
     same_answer_share: float | None
+    """Chance that two rollouts of a group gave the same answer, mean over groups with two or more
+    answers."""
     mean_reward: float | None
     pass_hat: dict[int, float]
     """pass^k: the chance that k random rollouts of a task all succeed, mean over tasks."""

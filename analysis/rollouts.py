@@ -3,44 +3,253 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import comb
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from forkpoint.analysis.group_trees import GroupTrees, build_group_trees, common_prefix
 from forkpoint.analysis.prompts import Prompts
-from forkpoint.analysis.results import Rollouts
+from forkpoint.analysis.results import Drift, Rollouts
 from forkpoint.analysis.store import Store
-from forkpoint.analysis.tree import Flags, Ints
+from forkpoint.analysis.tree import Flags, Floats, Ints
 
 SUCCESS = 1.0 - 1e-6
 """A reward at or above this is a success; rewards are often floats that should be 1."""
 
 
-def measure_rollouts(store: Store, prompts: Prompts) -> Rollouts:
-    """Trees and rewards of the rollouts in scope."""
-    rows = store.rows(
+@dataclass(frozen=True)
+class RolloutTable:
+    """The rollouts in scope, by group and then by id: row numbers are rollout numbers.
+
+    Attributes:
+        groups: ids of the groups.
+        group: per rollout, an index into `groups`.
+        ids: trace ids.
+        leaf: node where each rollout ends; 0: its content was not logged.
+        start: node where its first prompt ends; 0: unknown, or the prompt is empty.
+        reward: NaN where none is logged.
+        answer: as logged.
+        billed_output: billed output tokens of its calls; -1 unless all of them state it.
+        places: (path, line) of each rollout's record; the line is ``None`` where it has no call.
+        call, call_rollout: the calls that belong to rollouts, and to which.
+    """
+
+    groups: list[str]
+    group: Ints
+    ids: list[str]
+    leaf: Ints
+    start: Ints
+    reward: Floats
+    answer: list[str | None]
+    billed_output: Ints
+    places: list[tuple[str, int | None]]
+    call: Ints
+    call_rollout: Ints
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def load_rollouts(store: Store, prompts: Prompts) -> RolloutTable:
+    """Load the rollouts in scope, whose nodes `prompts` holds."""
+    store.execute(
         """
-        SELECT dense_rank() OVER (ORDER BY group_id) - 1 AS group_no, coalesce(i, 0) AS leaf, reward
-        FROM scope_traces LEFT JOIN scope_nodes ON leaf = node
-        WHERE group_id IS NOT NULL ORDER BY group_no, trace_id
+        CREATE OR REPLACE TEMP TABLE scope_rollouts AS
+        SELECT row_number() OVER (ORDER BY group_id, trace_id) - 1 AS rollout_no,
+               dense_rank() OVER (ORDER BY group_id) - 1 AS group_no,
+               group_id, trace_id, leaf, prompt, reward, answer, path
+        FROM scope_traces WHERE group_id IS NOT NULL
         """
     )
-    groups = np.array([row[0] for row in rows], dtype=np.int64)
-    leaves = np.array([row[1] for row in rows], dtype=np.int64)
-    with_leaf = leaves > 0
-    sized = with_leaf & prompts.is_counted[leaves]
-    flat, tree, generated = _tree_tokens(prompts, groups[sized], leaves[sized])
-    rewards = [(group, reward) for group, _, reward in rows if reward is not None]
+    calls = store.execute(
+        "SELECT call_no, rollout_no FROM scope_calls JOIN scope_rollouts USING (trace_id) "
+        "ORDER BY rollout_no, call_no"
+    ).fetchnumpy()
+    found = store.execute(
+        """
+        WITH of_calls AS (
+            SELECT trace_id, arg_min(prompt, call_no) AS prompt, min(line) AS line,
+                   CASE WHEN bool_and(output_tokens IS NOT NULL) THEN sum(output_tokens) END
+                       AS output
+            FROM scope_calls SEMI JOIN scope_rollouts USING (trace_id) GROUP BY trace_id
+        )
+        SELECT group_no, group_id, trace_id, coalesce(leaves.i, 0) AS leaf,
+               coalesce(starts.i, 0) AS start, reward, answer, coalesce(output, -1) AS output,
+               path, line
+        FROM scope_rollouts AS these LEFT JOIN of_calls USING (trace_id)
+        LEFT JOIN scope_nodes AS leaves ON these.leaf = leaves.node
+        LEFT JOIN scope_nodes AS starts ON coalesce(these.prompt, of_calls.prompt) = starts.node
+        ORDER BY rollout_no
+        """
+    ).fetchall()
+    columns: list[tuple[Any, ...]] = list(zip(*found, strict=True)) or [()] * 10
+    return RolloutTable(
+        groups=list(dict.fromkeys(columns[1])),
+        group=_ints(columns[0]),
+        ids=list(columns[2]),
+        leaf=_ints(columns[3]),
+        start=_ints(columns[4]),
+        reward=np.array([np.nan if each is None else each for each in columns[5]], dtype=float),
+        answer=list(columns[6]),
+        billed_output=_ints(columns[7]),
+        places=list(zip(columns[8], columns[9], strict=True)),
+        call=_ints(calls["call_no"]),
+        call_rollout=_ints(calls["rollout_no"]),
+    )
+
+
+def _ints(values: npt.ArrayLike) -> Ints:
+    return np.asarray(values, dtype=np.int64)
+
+
+class GroupedRollouts:
+    """The rollouts in scope with their trees, each worked out once.
+
+    Args:
+        table: the rollouts.
+        prompts: the tree that their nodes are of.
+    """
+
+    def __init__(self, table: RolloutTable, prompts: Prompts) -> None:
+        self.table = table
+        self.prompts = prompts
+
+    @cached_property
+    def sized(self) -> Ints:
+        """Rollouts whose whole sequence is logged and can be counted in tokens."""
+        leaf = self.table.leaf
+        return np.flatnonzero((leaf > 0) & self.prompts.is_counted[leaf])
+
+    @cached_property
+    def trees(self) -> GroupTrees:
+        """Their trees; `GroupTrees.rollout` holds row numbers of the table."""
+        table = self.table
+        return build_group_trees(
+            self.prompts, table.group[self.sized], self.sized, table.leaf[self.sized]
+        )
+
+    @property
+    def prompt_tokens(self) -> Ints:
+        """Per place in `trees`, tokens of the rollout's first prompt; 0 where it is not known."""
+        return self.prompts.token_depth[self.table.start[self.trees.rollout]]
+
+    @cached_property
+    def generated(self) -> Generated:
+        """Which nodes the rollouts, and all other calls, generated."""
+        calls = self.prompts.completion > 0
+        table = self.table
+        alone = np.bincount(table.call_rollout, minlength=len(table)) == 0
+        alone &= (table.leaf > 0) & (table.start > 0)
+        return generated_nodes(
+            self.prompts,
+            np.r_[self.prompts.prompt[calls], table.start[alone]],
+            np.r_[self.prompts.completion[calls], table.leaf[alone]],
+        )
+
+    @cached_property
+    def generated_tokens(self) -> Ints:
+        """Tokens that each rollout generated: counted where its content is, else as billed; -1 where
+        neither is known."""
+        counted = np.full(len(self.table), -1, dtype=np.int64)
+        counted[self.sized] = self._generated_depth[self.table.leaf[self.sized]]
+        known = (counted > 0) | ((counted == 0) & (self.table.billed_output <= 0))
+        return np.where(known & (counted >= 0), counted, self.table.billed_output)
+
+    @cached_property
+    def _generated_depth(self) -> Ints:
+        """Generated tokens from the root to each node's end."""
+        made = self.generated
+        own = np.maximum(self.prompts.tokens - made.lead, 0)
+        return self.prompts.tree.depth(np.where(made.node, own, 0))
+
+    @cached_property
+    def shared_generated(self) -> Ints:
+        """Per place in `trees`, generated tokens shared with the rollout before."""
+        trees, prompts = self.trees, self.prompts
+        child = prompts.tree.ancestor_at(trees.leaf, prompts.tree.level[trees.meet] + 1)
+        inside = trees.shared - prompts.token_depth[trees.meet]
+        head = np.maximum(inside - self.generated.lead[child], 0)
+        head = np.where(self.generated.node[child] & (inside > 0), head, 0)
+        return np.where(trees.begins, 0, self._generated_depth[trees.meet] + head)
+
+
+def measure_rollouts(grouped: GroupedRollouts, same_answer_share: float | None) -> Rollouts:
+    """Trees and rewards of the rollouts in scope, and how far their answers agree."""
+    table, trees = grouped.table, grouped.trees
+    flat, tree = int(trees.flat_tokens.sum()), int(trees.tree_tokens.sum())
+    of_prompts = int(((trees.sizes - 1) * trees.trunk_tokens).sum())
+    known = ~np.isnan(table.reward)
+    rewards = list(zip(table.group[known].tolist(), table.reward[known].tolist(), strict=True))
+    turns, distinct_turns = _turns(grouped)
     return Rollouts(
-        groups=len(set(groups.tolist())),
-        rollouts=len(rows),
+        groups=len(table.groups),
+        rollouts=len(table),
+        sized_rollouts=len(grouped.sized),
         flat_tokens=flat,
         tree_tokens=tree,
-        overlap_ratio=1 - tree / flat if flat else None,
-        same_answer_share=None,
+        overlap_ratio=trees.overlap_ratio,
+        bound=flat / tree if tree else None,
+        trunk_tokens=int(trees.trunk_tokens.sum()),
+        rho=flat / (flat - of_prompts) if flat > of_prompts else None,
+        turns=turns,
+        distinct_turns=distinct_turns,
+        drift=measure_drift(grouped),
+        same_answer_share=same_answer_share,
         mean_reward=float(np.mean([reward for _, reward in rewards])) if rewards else None,
         pass_hat=pass_hat(rewards),
-        generated_shared_tokens=generated,
+        generated_shared_tokens=int(grouped.shared_generated.sum()),
+    )
+
+
+def _turns(grouped: GroupedRollouts) -> tuple[int, int]:
+    """(calls of rollouts, distinct ones): the tree in turns. Two calls of one group are one turn if
+    the whole conversation up to their response is the same."""
+    table, prompts = grouped.table, grouped.prompts
+    end = prompts.completion[table.call]
+    end = np.where(end > 0, end, prompts.prompt[table.call])
+    keys = table.group[table.call_rollout] * len(prompts.tree) + end
+    return len(keys), len(np.unique(keys))
+
+
+def measure_drift(grouped: GroupedRollouts) -> Drift | None:
+    """Forks that only a tokenizer made: sequences of one group with equal text and different ids.
+
+    Text and ids are compared where each call ends, so a difference shows from the first turn on
+    whose text was tokenised another way. ``None`` where no log holds ids and text.
+    """
+    table, prompts = grouped.table, grouped.prompts
+    text = prompts.text[table.call]
+    ids = np.where(
+        prompts.completion[table.call] > 0,
+        prompts.completion[table.call],
+        prompts.prompt[table.call],
+    )
+    both = np.flatnonzero((text > 0) & prompts.is_counted[ids] & prompts.is_counted[text])
+    if not len(both):
+        return None
+    text, ids = text[both], ids[both]
+    rollout = table.call_rollout[both]
+    group = table.group[rollout]
+    by_text = np.unique(np.stack((group, text)), axis=1).shape[1]
+    by_both = np.unique(np.stack((group, text, ids)), axis=1).shape[1]
+    same = np.flatnonzero(rollout[1:] == rollout[:-1])
+    depth = prompts.token_depth
+    goes_on = common_prefix(prompts, text[same], text[same + 1])[0] == depth[text[same]]
+    kept = common_prefix(prompts, ids[same], ids[same + 1])[0] == depth[ids[same]]
+    last = np.r_[rollout[1:] != rollout[:-1], True]
+    by_ids, in_text = (
+        build_group_trees(prompts, group[last], rollout[last], ends[last]) for ends in (ids, text)
+    )
+    return Drift(
+        sequences=len(both),
+        drifted=by_both - by_text,
+        continued=int(goes_on.sum()),
+        broken=int((goes_on & ~kept).sum()),
+        overlap_ratio_by_ids=by_ids.overlap_ratio,
+        overlap_ratio_by_text=in_text.overlap_ratio,
     )
 
 
@@ -67,52 +276,6 @@ def pass_hat(rewards: list[tuple[int, float]]) -> dict[int, float]:
     }
 
 
-def _tree_tokens(prompts: Prompts, groups: Ints, leaves: Ints) -> tuple[int, int, int]:
-    """(flat, tree, generated shared) tokens over groups; each group is a tree of its own."""
-    if not len(leaves):
-        return 0, 0, 0
-    group, node = _paths(prompts, groups, leaves)
-    width = len(prompts.tree)
-    keys, passes = np.unique(group * width + node, return_counts=True)
-    distinct = keys % width
-    tokens = prompts.tokens[distinct]
-    flat = int((tokens * passes).sum())
-    generated = generated_nodes(prompts)
-    heads, generated_heads = _shared_heads(prompts, keys, width, generated)
-    tree = int(tokens.sum()) - heads
-    made = (tokens - generated.lead[distinct]) * (passes - 1)
-    extra = int(made[generated.node[distinct]].sum()) + generated_heads
-    return flat, tree, extra
-
-
-def _paths(prompts: Prompts, groups: Ints, leaves: Ints) -> tuple[Ints, Ints]:
-    """Every (group, node) pair on the paths from the leaves to the root, root excluded."""
-    found_groups, found_nodes = [], []
-    while len(leaves):
-        found_groups.append(groups)
-        found_nodes.append(leaves)
-        leaves = prompts.tree.parent[leaves]
-        inside = leaves != 0
-        groups, leaves = groups[inside], leaves[inside]
-    return np.concatenate(found_groups), np.concatenate(found_nodes)
-
-
-def _shared_heads(
-    prompts: Prompts, keys: Ints, width: int, generated: Generated
-) -> tuple[int, int]:
-    """Tokens that siblings within one group begin with alike: (all, of generated segments)."""
-    total = of_generated = 0
-    for group in np.unique(keys // width).tolist():
-        present = np.zeros(width, dtype=np.bool_)
-        present[keys[keys // width == group] % width] = True
-        for nodes, shared in prompts.siblings.runs(present):
-            total += int(shared[1:].sum())
-            made = generated.node[nodes[1:]]
-            own = np.maximum(shared[1:] - generated.lead[nodes[1:]], 0)
-            of_generated += int(own[made].sum())
-    return total, of_generated
-
-
 @dataclass(frozen=True)
 class Generated:
     """Which nodes calls generated.
@@ -127,13 +290,15 @@ class Generated:
     lead: Ints
 
 
-def generated_nodes(prompts: Prompts) -> Generated:
-    """Walk each completion up to where it meets its prompt's path."""
+def generated_nodes(prompts: Prompts, prompt: Ints, node: Ints) -> Generated:
+    """Walk each completion up to where it meets its prompt's path.
+
+    Args:
+        prompt, node: per completion, the nodes where its prompt and it itself end.
+    """
     tree = prompts.tree
     made = np.zeros(len(tree), dtype=np.bool_)
     lead = np.zeros(len(tree), dtype=np.int64)
-    has = prompts.completion > 0
-    node, prompt = prompts.completion[has], prompts.prompt[has]
     prompt_end = prompts.token_depth[prompt]
     while len(node):
         apart = node != prompt

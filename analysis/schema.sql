@@ -116,7 +116,15 @@ CREATE TABLE scored_tokens (
     named_entropy DOUBLE,            -- -sum p ln p over the tokens whose p is known
     tail          DOUBLE,            -- probability of all others together
     cap           DOUBLE,            -- the most that one of the others can have
-    named         INTEGER            -- how many are known; 0: the whole entropy was logged
+    named         INTEGER,           -- how many are known; 0: the whole entropy was logged
+    confidence    DOUBLE             -- minus the mean logprob of the top k (DeepConf); NaN: not logged
+);
+
+-- Answers that texts of rollouts were found to state.
+CREATE TABLE stated_answers (
+    node    UUID NOT NULL,     -- where the text ends
+    pattern VARCHAR NOT NULL,  -- what the user had looked for first; '' for the built-in patterns
+    answer  VARCHAR            -- NULL: none
 );
 
 -- Groups of rollouts.

@@ -122,15 +122,20 @@ def _read_segments(rows: list[tuple[Any, ...]], options: Options) -> dict[Any, T
 def read_texts(store: Store, segments: list[Any]) -> dict[Any, str]:
     """Texts of segments, by hash: as kept in the store, else from the logs they stand in. What
     cannot be read (any more), or is no text, is left out."""
+    return read_contents(store, segments)[0]
+
+
+def read_contents(store: Store, segments: list[Any]) -> tuple[dict[Any, str], dict[Any, TokenIds]]:
+    """Texts and logged token ids of segments, by hash; see `read_texts`."""
     rows = store.rows(
         """
         SELECT segment, path, format, record_offset, text
         FROM segments JOIN sources USING (source_id)
-        WHERE segment IN (SELECT unnest(?::UUID[])) AND kind NOT IN ('unlogged', 'tokens', 'block')
+        WHERE segment IN (SELECT unnest(?::UUID[])) AND kind NOT IN ('unlogged', 'block')
         """,
         [segments],
     )
-    return _read_content(rows)[0]
+    return _read_content(rows)
 
 
 def _read_content(rows: Iterable[tuple[Any, ...]]) -> tuple[dict[Any, str], dict[Any, TokenIds]]:
