@@ -69,22 +69,32 @@ def ngram_similarity(traces: list[Ints], n: int = 2) -> Floats:
     """
     if n < 1:
         raise ValueError(f"runs of {n} tokens")
-    names = [np.unique(_ngrams(trace, n)) for trace in traces]
-    sizes = np.array([len(each) for each in names], dtype=np.int64)
-    shared = _shared_counts(names)
+    owner, name = _ngrams(traces, n)
+    sizes = np.bincount(owner, minlength=len(traces))
+    shared = _shared_counts(owner, name, len(traces))
     either = sizes[:, None] + sizes[None, :] - shared
     likeness: Floats = shared / np.maximum(either, 1)
     return likeness
 
 
-def _ngrams(trace: Ints, n: int) -> Ints:
-    n = min(n, len(trace))
-    if not n:
-        return trace
-    name = np.full(len(trace) - n + 1, n, dtype=np.uint64)
+def _ngrams(traces: list[Ints], n: int) -> tuple[Ints, Ints]:
+    """(trace, name) of the distinct n-grams of each trace, by trace."""
+    flat = np.concatenate([np.zeros(0, dtype=np.int64), *traces])
+    sizes = np.array([len(trace) for trace in traces], dtype=np.int64)
+    owner = np.repeat(np.arange(len(traces), dtype=np.int64), sizes)
+    left = np.repeat(np.cumsum(sizes), sizes) - np.arange(len(flat))
+    token = _mixed(flat.astype(np.uint64))
+    name = np.minimum(left, n).astype(np.uint64)
     for i in range(n):
-        name = _mixed(name ^ _mixed(trace[i : len(trace) - n + 1 + i].astype(np.uint64)))
-    return name.view(np.int64)
+        ahead = np.concatenate((token[i:], np.zeros(min(i, len(flat)), dtype=np.uint64)))
+        name = np.where(left > i, _mixed(name ^ ahead), name)
+    whole = (left >= n) | (left == sizes[owner])
+    owner, named = owner[whole], name[whole].view(np.int64)
+    order = np.lexsort((named, owner))
+    owner, named = owner[order], named[order]
+    new = np.ones(len(order), dtype=np.bool_)
+    new[1:] = (owner[1:] != owner[:-1]) | (named[1:] != named[:-1])
+    return owner[new], named[new]
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -94,12 +104,9 @@ def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return values ^ (values >> np.uint64(32))
 
 
-def _shared_counts(names: list[Ints]) -> Ints:
-    """Entries that each two of the sets have in common; shape (k, k)."""
-    k = len(names)
-    flat = np.concatenate([np.zeros(0, dtype=np.int64), *names])
-    owner = np.repeat(np.arange(k), [len(each) for each in names])
-    _, column, counts = np.unique(flat, return_inverse=True, return_counts=True)
+def _shared_counts(owner: Ints, name: Ints, k: int) -> Ints:
+    """Names that each two of k traces have in common; shape (k, k)."""
+    _, column, counts = np.unique(name, return_inverse=True, return_counts=True)
     shared = np.zeros((k, k))
     # What one trace alone has is shared with no other: it only counts for the trace itself.
     alone = counts[column] == 1
@@ -108,10 +115,11 @@ def _shared_counts(names: list[Ints]) -> Ints:
     column, owner = several[column[~alone]], owner[~alone]
     order = np.argsort(column, kind="stable")
     column, owner = column[order], owner[order]
+    width = int(column.max(initial=-1)) + 1
     step = max(1, _CELLS // max(k, 1))
-    for low in range(0, int(column.max(initial=-1)) + 1, step):
+    for low in range(0, width, step):
         part = slice(*np.searchsorted(column, (low, low + step)))
-        table = np.zeros((k, step), dtype=np.float32)
+        table = np.zeros((k, min(step, width - low)), dtype=np.float32)
         table[owner[part], column[part] - low] = 1
         shared += table @ table.T
     return shared.astype(np.int64)

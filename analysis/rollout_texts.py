@@ -36,7 +36,7 @@ def find_answers(
     """
     table = grouped.table
     answers: list[str | None] = list(table.answer) if pattern is None else [None] * len(table)
-    ends = _text_ends(grouped)
+    ends = text_ends(grouped)
     missing = [i for i, answer in enumerate(answers) if answer is None and ends[i] > 0]
     if missing:
         found = _stated_answers(store, grouped, ends[missing], pattern)
@@ -56,7 +56,7 @@ def coded_answers(
     return answer_codes([None if each is None else normalise_answer(each) for each in found])
 
 
-def _text_ends(grouped: GroupedRollouts) -> Ints:
+def text_ends(grouped: GroupedRollouts) -> Ints:
     """Node where each rollout's text ends: beside its token ids, or as its content."""
     table = grouped.table
     ends = table.leaf.copy()

@@ -155,6 +155,10 @@ class Tokenizer:
         # library for 0.4 s, or build lists of Python ints) and keep a second cache.
         return [self.encode(text) for text in texts]
 
+    def decode(self, ids: TokenIds) -> str:
+        """The text of some ids; bytes that are no text of their own become U+FFFD."""
+        return reference(self.encoding).decode(ids.tolist(), errors="replace")
+
     def count(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         """The number of tokens of each text, in order."""
         return np.fromiter((self.encode(text).size for text in texts), np.int64, len(texts))

@@ -4,7 +4,10 @@ All groups are flat columns; groups of one size go through numpy together, as ar
 (orders, groups, traces). A vote's winner depends on how ties are broken. Here **a tie stays with the
 answer that had that many votes first**: the leader changes only when it is overtaken. Of answers with
 equal counts each is as likely to lead in a random order, so averages over orders favour none, and do
-not depend on how the answers are numbered.
+not depend on how the answers are numbered. The full vote and the cheaper one that is held against it
+take the traces in the same order: if the full one broke its ties in log order instead, no rule would
+find "the same answer" in more than about 95 % of groups of 32 with answers as even as 40/35/25 %,
+not even a rule that is never wrong.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
+from forkpoint.parsers.chat import call_segment
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace
 
@@ -182,20 +183,18 @@ def _extend(tree: Tree, node: int, message: _Message) -> int:
     if message.content:
         node = tree.extend(node, kind, role, message.content)
     for tool_call in message.tool_calls or ():
-        node = tree.extend(node, Kind.TOOL_CALL, role, _tool_call_text(tool_call.function))
+        name, arguments = tool_call.function.name, _compact(tool_call.function.arguments)
+        node = tree.extend(node, *call_segment(role, name, arguments))
     return node
 
 
-def _tool_call_text(function: _Function) -> str:
-    name = json.dumps(function.name, ensure_ascii=False)
-    return f'{{"name":{name},"arguments":{_compact(function.arguments)}}}'
-
-
 def _compact(arguments: str | dict[str, Any] | None) -> str:
-    """Arguments as JSON without white space, in the order written; what is no JSON, as a string."""
+    """Arguments as JSON without white space, in the order written; what is no JSON, as it is."""
+    if arguments is None:
+        return ""
     if isinstance(arguments, str):
         try:
             return msgspec.json.format(arguments, indent=-1)
         except BAD_RECORD:
-            pass  # A model may write broken JSON; its words are then the arguments.
+            return arguments  # A model may write broken JSON; its words are then the arguments.
     return json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))

@@ -64,7 +64,7 @@ def test_each_assistant_message_is_a_call_on_all_that_stands_before_it(tmp_path:
     result = parsed(tmp_path, [episode()])
     first, second = result.calls
     tree = result.tree
-    call_text = '{"name":"cancel","arguments":{"order":"7","why":"é"}}'
+    call_text = 'cancel\n{"order":"7","why":"é"}'
     whole = [
         (Kind.SYSTEM, "system", "Be kind."),
         (Kind.TEXT, "user", "Cancel it."),
@@ -117,12 +117,12 @@ def test_arguments_that_differ_in_order_do_fork(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ('{"order": 7', '"{\\"order\\": 7"'),
-        ("", '""'),
-        (None, "null"),
+        ('{"order": 7', '{"order": 7'),
+        ("", ""),
+        (None, ""),
         ({"order": [7, "é"]}, '{"order":[7,"é"]}'),
         ('{"n": 1e400, "m": 123456789012345678901}', '{"n":1e400,"m":123456789012345678901}'),
-        ("[" * 200_000, json.dumps("[" * 200_000)),
+        ("[" * 200_000, "[" * 200_000),
     ],
 )
 def test_arguments_of_any_sort_are_kept(tmp_path: Path, arguments: Any, text: str) -> None:
@@ -131,7 +131,7 @@ def test_arguments_of_any_sort_are_kept(tmp_path: Path, arguments: Any, text: st
     result = parsed(tmp_path, [with_messages({**message, "tool_calls": [call]})])
     assert result.issues == []
     last = result.tree.path(result.calls[0].completion or 0)[-1]
-    assert last.content == f'{{"name":"f","arguments":{text}}}'
+    assert last.content == f"f\n{text}"
 
 
 def test_text_and_tool_calls_of_one_message_are_one_completion(tmp_path: Path) -> None:
