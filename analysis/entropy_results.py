@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forkpoint.analysis.entropy import Agreement, DifficultyCurve, HighRuns, Sparks
+from forkpoint.analysis.entropy import Agreement, DifficultyCurve, HighRuns
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,21 @@ class RankedToken:
     advantage: float | None
     """(reward - mean) / standard deviation of the group."""
     entropy_nats: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnlikelyTokens:
+    """Low-probability tokens, and how often what they led to was rewarded (Lp-Reg's sparks)."""
+
+    low: float | None
+    """Probability up to which a token counts as unlikely: that of the least likely 1 %."""
+    unlikely: int
+    rewarded_share: float | None
+    """Share of the unlikely tokens on rollouts better than their group's mean."""
+    base_share: float | None
+    """The same share of all tokens."""
+    tokens: tuple[RankedToken, ...]
+    """Of the rewarded ones, the least likely first; `value` is the probability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,5 +125,5 @@ class Entropy:
     """Whether siblings diverge where entropy is high; ``None``: no prompt has two completions."""
     decisive: tuple[RankedToken, ...] | None
     """By |advantage| x entropy (D3S)."""
-    sparks: tuple[Sparks, tuple[RankedToken, ...]] | None
-    """Unlikely tokens in rewarded traces (Lp-Reg), least likely first."""
+    sparks: UnlikelyTokens | None
+    """``None``: no group has different rewards."""

@@ -18,6 +18,7 @@ from forkpoint.analysis.rules import load_rules
 from forkpoint.analysis.savings import measure_savings
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
+from forkpoint.analysis.token_entropy import load_scored_tokens, measure_entropy
 from forkpoint.analysis.totals import BY, measure_groups, measure_sources, measure_totals
 from forkpoint.analysis.tree import NEVER
 from forkpoint.analysis.waterfall import measure_cache, measure_waterfall
@@ -63,6 +64,7 @@ def build_report(
         cache=cache,
         prefix_tree=_prefix_tree(store, prompts, top=TOP_FORKS, min_calls=2),
         rollouts=rollouts,
+        entropy=measure_entropy(load_scored_tokens(store)),
         savings=measure_savings(store, totals, missed, rollouts, cache.evidence),
         provenance=describe_provenance(store, paths, filters, book),
         by=by,

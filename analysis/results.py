@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from forkpoint.analysis.entropy_results import Entropy
+
 
 @dataclass(frozen=True, slots=True)
 class FormatCount:
@@ -305,6 +307,8 @@ class Report:
     cache: Cache
     prefix_tree: PrefixTree
     rollouts: Rollouts
+    entropy: Entropy | None
+    """``None``: no log holds logprobs."""
     savings: Savings
     provenance: Provenance
     by: str | None = None

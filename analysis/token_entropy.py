@@ -16,6 +16,7 @@ from forkpoint.analysis.entropy_results import (
     ForkToken,
     RankedToken,
     ScoredModel,
+    UnlikelyTokens,
 )
 from forkpoint.analysis.group_trees import GroupTrees, find_group_forks
 from forkpoint.analysis.logged_tokens import TokenPlace, read_tokens
@@ -436,16 +437,20 @@ def _decisive(scored: ScoredTokens) -> tuple[RankedToken, ...] | None:
     return _ranked(scored, top, np.abs(advantage) * scored.middle)
 
 
-def _sparks(scored: ScoredTokens) -> tuple[measures.Sparks, tuple[RankedToken, ...]] | None:
-    """Unlikely tokens in rewarded traces; ``None`` without groups of different rewards."""
+def _sparks(scored: ScoredTokens) -> UnlikelyTokens | None:
     advantage = _advantages(scored.completions)[scored.completion]
-    if np.isnan(advantage).all():
-        return None
     usable = np.flatnonzero(~np.isnan(advantage))
-    probability = np.exp(np.minimum(scored.stats.logprob[usable], 0.0))
-    found = measures.sparks(probability, advantage[usable] > 0)
-    top = usable[found.positions[:SHOWN]]
-    return found, _ranked(scored, top, np.exp(scored.stats.logprob))
+    if not len(usable):
+        return None
+    probability = np.exp(np.minimum(scored.stats.logprob, 0.0))
+    found = measures.sparks(probability[usable], advantage[usable] > 0)
+    return UnlikelyTokens(
+        low=found.low,
+        unlikely=found.unlikely,
+        rewarded_share=found.rewarded_share,
+        base_share=found.base_share,
+        tokens=_ranked(scored, usable[found.positions[:SHOWN]], probability),
+    )
 
 
 def _ranked(scored: ScoredTokens, positions: Ints, value: Floats) -> tuple[RankedToken, ...]:

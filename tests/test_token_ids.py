@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_tree import Parsed, parse_file, parse_tail
+from recording_tree import Parsed, RecordingTree, parse_file, parse_tail
 
 from forkpoint.parsers.base import Reread
-from forkpoint.parsers.logs import HEAD_BYTES, Head, read_head
-from forkpoint.parsers.records import Kind
+from forkpoint.parsers.logs import HEAD_BYTES, Head, Log, read_head
+from forkpoint.parsers.records import Call, Kind, Scores, Trace
 from forkpoint.parsers.token_ids import TokenIds
 
 PARSER = TokenIds()
@@ -269,6 +269,249 @@ def test_the_sample_holds_four_groups_of_eight(sample_logs: Path) -> None:
     leaves = {result.tree.path(trace.leaf or 0)[0].content for trace in result.traces}
     assert 16 < len(leaves) <= 32
     assert len({sequence[:160] for sequence in leaves}) == 1
+
+
+LOGPROBS = [-0.5, None]
+SCORED = {"request_id": "r", "prompt_ids": [1, 2], "response_ids": [3, 4]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "logprobs",
+        "response_logprobs",
+        "output_logprobs",
+        "rollout_log_probs",
+        "completion_logprobs",
+    ],
+)
+def test_logprobs_are_read_under_each_of_their_names(tmp_path: Path, name: str) -> None:
+    result = parsed(tmp_path, line(**SCORED, **{name: LOGPROBS}))
+    (call,), (scores,) = result.calls, result.scores
+    assert (scores.tokens, scores.logprobs) == ([3, 4], LOGPROBS)
+    assert (scores.top, scores.entropies) == (None, None)
+    assert (scores.trace, scores.prompt, scores.completion) == (
+        call.trace,
+        call.prompt,
+        call.completion,
+    )
+
+
+def test_scores_stand_after_their_call_and_at_its_place(tmp_path: Path) -> None:
+    first = line(**SCORED)
+    path = written(tmp_path, first, line(**SCORED, entropies=[0.1, 0.2]))
+    records = list(PARSER.parse(Log(path), RecordingTree()))
+    assert [type(record) for record in records] == [Trace, Call, Call, Scores]
+    scores = records[-1]
+    assert isinstance(scores, Scores)
+    assert (scores.line, scores.offset) == (2, len(first))
+    assert scores.logprobs == [None, None]
+    assert scores.entropies == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    "top",
+    [
+        [[[3, -0.25], [9, -2]], [[9, -1.5], [4, -0.75]]],
+        [{"3": -0.25, "9": -2}, {"9": -1.5, "4": -0.75}],
+        [
+            {"3": {"logprob": -0.25, "rank": 1, "decoded_token": "a"}, "9": {"logprob": -2}},
+            {"9": {"logprob": -1.5, "rank": 7}, "4": {"logprob": -0.75}},
+        ],
+    ],
+)
+def test_the_likeliest_tokens_are_read_in_each_shape(tmp_path: Path, top: Any) -> None:
+    (scores,) = parsed(tmp_path, line(**SCORED, top_logprobs=top)).scores
+    assert scores.top == [[-0.25, -2.0], [-1.5, -0.75]]
+    assert scores.logprobs == [-0.25, -0.75]  # that of the sampled token is in its list
+
+
+def test_a_sampled_token_that_no_list_names_has_no_logprob_and_stated_ones_go_first(
+    tmp_path: Path,
+) -> None:
+    by_text = [{"a": -0.25}, {"b": -0.75}]
+    (scores,) = parsed(tmp_path, line(**SCORED, top_logprobs=by_text)).scores
+    assert scores.logprobs == [None, None]
+    other = [[[3, -9.0]], [[4, -9.0]]]
+    (scores,) = parsed(tmp_path, line(**SCORED, top_logprobs=other, logprobs=LOGPROBS)).scores
+    assert scores.logprobs == LOGPROBS
+
+
+def test_a_position_without_a_list_and_likely_tokens_without_a_number_are_missing(
+    tmp_path: Path,
+) -> None:
+    result = parsed(
+        tmp_path,
+        line(**SCORED, top_logprobs=[None, [[4, -0.5], [5, None]]]),
+        b'{"prompt_ids": [1], "response_ids": [2, 3], "logprobs": [NaN, -1], '
+        b'"top_logprobs": [{"2": -0.5, "7": -Infinity}, {"7": {"logprob": NaN}}]}\n',
+    )
+    first, second = result.scores
+    assert first.top == [[], [-0.5]]
+    assert second.top == [[-0.5], []]
+    assert second.logprobs == [None, -1.0]
+    assert result.issues == []
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {},
+        {"logprobs": None, "top_logprobs": None, "entropies": None},
+        {"logprobs": [], "top_logprobs": [], "entropies": []},
+    ],
+)
+def test_a_record_that_scores_nothing_has_no_scores(tmp_path: Path, nothing: Any) -> None:
+    result = parsed(tmp_path, line(**SCORED, **nothing))
+    assert len(result.calls) == 1
+    assert (result.scores, result.issues) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ({"logprobs": [-0.5]}, "1 logprobs for 2 tokens"),
+        ({"logprobs": [-0.5, -0.5, -0.5]}, "3 logprobs for 2 tokens"),
+        ({"top_logprobs": [[[3, -0.5]]]}, "1 top for 2 tokens"),
+        ({"logprobs": LOGPROBS, "entropies": [0.5]}, "1 entropies for 2 tokens"),
+        ({"logprobs": LOGPROBS, "rollout_log_probs": LOGPROBS}, "logprobs and rollout_log_probs"),
+        ({"logprobs": "-0.5 -0.5"}, "$.logprobs"),
+        ({"logprobs": [True, -0.5]}, "$.logprobs[0]"),
+        ({"logprobs": {"content": []}}, "$.logprobs"),
+        ({"entropies": [0.5, "low"]}, "$.entropies[1]"),
+        ({"entropies": 0.5}, "$.entropies"),
+        ({"top_logprobs": [[3, -0.5], [4, -0.5]]}, "$.top_logprobs[0]"),
+        ({"top_logprobs": [[[-0.5, 3, "a"]], []]}, "$.top_logprobs[0]"),
+        ({"top_logprobs": [{"3": "likely"}, {}]}, "$.top_logprobs[0]"),
+        ({"answer": ["4", "four"]}, "$.answer"),
+    ],
+)
+def test_scores_that_cannot_be_read_are_an_issue_and_the_call_is_kept(
+    tmp_path: Path, bad: dict[str, Any], why: str
+) -> None:
+    good = line(**SCORED, group="g", reward=1, prompt="a", response="b")
+    result = parsed(tmp_path, good, line(**SCORED, **bad, group="g", reward=1), good)
+    assert len(result.calls) == 3
+    assert result.calls[1].completion == result.calls[0].completion
+    assert [trace.reward for trace in result.traces] == [1.0, 1.0]
+    assert result.scores == []
+    (issue,) = result.issues
+    assert (issue.line, issue.offset) == (2, len(good))
+    assert why in issue.reason
+
+
+def test_scores_without_a_response_to_score_are_an_issue(tmp_path: Path) -> None:
+    result = parsed(tmp_path, line(token_ids=[1, 2], logprobs=[-0.5, -0.5]))
+    assert (len(result.calls), len(result.issues), result.scores) == (1, 1, [])
+
+
+def test_numbers_of_any_size_in_scores_do_no_harm(tmp_path: Path) -> None:
+    lines = [
+        json.dumps(SCORED)[:-1] + f', "logprobs": [{number}, 0]}}\n'
+        for number in ("1e308", "-1e999", "9" * 400, "-9999", "5e-324")
+    ]
+    result = parsed(tmp_path, *lines)
+    assert len(result.calls) == 5
+    assert len(result.scores) + len(result.issues) == 5
+    assert [scores.logprobs[0] for scores in result.scores if scores.line in (1, 4)] == [
+        1e308,
+        -9999.0,
+    ]
+
+
+def test_an_answer_makes_a_rollout_and_is_kept_as_text(tmp_path: Path) -> None:
+    answers = ["42", 42, 0.5, False, "", None]
+    result = parsed(tmp_path, *(line(request_id="r", token_ids=[1], answer=a) for a in answers))
+    assert [trace.answer for trace in result.traces] == ["42", "42", "0.5", "False", None]
+    assert [trace.leaf is None for trace in result.traces] == [False] * 4 + [True]
+
+
+def test_a_later_turn_gives_its_rollout_the_answer(tmp_path: Path) -> None:
+    result = parsed(
+        tmp_path,
+        line(session_id="s", prompt_ids=[1], response_ids=[2], answer="1"),
+        line(session_id="s", prompt_ids=[1, 2, 3], response_ids=[4], answer="2"),
+        line(session_id="s", prompt_ids=[1, 2, 3, 4, 5], response_ids=[6]),
+    )
+    assert [trace.answer for trace in result.traces] == ["1", "2", "2"]
+
+
+def test_equal_texts_of_different_ids_meet_as_text_only(tmp_path: Path) -> None:
+    result = parsed(
+        tmp_path,
+        line(prompt_ids=[1], response_ids=[7, 8], prompt="Say it: ", response="hello"),
+        line(prompt_ids=[1], response_ids=[9], prompt="Say it: ", response="hello"),
+        line(prompt_ids=[1], response_ids=[7], prompt="Say it: ", response="help"),
+    )
+    one, two, other = result.calls
+    assert one.text == two.text != other.text
+    assert len({call.completion for call in result.calls}) == 3
+    assert one.text is not None
+    assert result.tree.path(one.text) == [(Kind.RENDERED, "", "Say it: hello")]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ({"prompt": "a", "response": "b"}, "ab"),
+        ({"prompt": "a", "response": ""}, "a"),
+        ({"prompt": "a"}, None),
+        ({"response": "b"}, None),
+        ({"prompt": "a", "response": None}, None),
+        ({"prompt": [{"role": "user", "content": "a"}], "response": "b"}, None),
+        ({"prompt": "half \ud83d", "response": "b"}, "half \ud83db"),
+    ],
+)
+def test_text_is_that_of_the_whole_sequence_or_none(
+    tmp_path: Path, texts: dict[str, Any], expected: str | None
+) -> None:
+    result = parsed(tmp_path, line(**SCORED, **texts))
+    (call,) = result.calls
+    assert result.issues == []
+    if expected is None:
+        assert call.text is None
+    else:
+        assert call.text is not None
+        assert [segment.content for segment in result.tree.path(call.text)] == [expected]
+
+
+def test_a_prompt_alone_has_its_text_and_a_response_without_ids_has_none(tmp_path: Path) -> None:
+    result = parsed(
+        tmp_path,
+        line(prompt_ids=[1], prompt="a"),
+        line(prompt_ids=[1], prompt="a", response_ids=[]),
+        line(token_ids=[1, 2], prompt="a", response="b"),
+    )
+    alone, empty, whole = result.calls
+    assert alone.text == empty.text is not None
+    assert whole.text is None
+
+
+def test_a_response_as_text_is_no_sign_of_another_format() -> None:
+    assert identified(line(prompt="a", response="b", prompt_token_ids=[1], output_token_ids=[2]))
+    assert not identified(line(response={"id": "x"}, prompt_token_ids=[1]))
+    assert identified(line(prompt="a", response="b", reward=None, prompt_ids=[7] * HEAD_BYTES))
+
+
+def test_the_sampled_log_gives_every_token_its_scores(sample_logs: Path) -> None:
+    result = parse_file(PARSER, sample_logs / "token-ids" / "smollm2.jsonl")
+    assert (len(result.calls), len(result.traces), len(result.scores)) == (48, 48, 48)
+    assert result.issues == []
+    assert sum(len(scores.tokens) for scores in result.scores) == 1807
+    for call, trace, scores in zip(result.calls, result.traces, result.scores, strict=True):
+        assert (scores.trace, scores.prompt, scores.completion) == (
+            trace.id,
+            call.prompt,
+            trace.leaf,
+        )
+        assert None not in scores.logprobs
+        assert scores.top is not None and {len(each) for each in scores.top} == {5}
+        assert scores.entropies is not None and None not in scores.entropies
+        assert call.text is not None
+    groups = [trace.group for trace in result.traces]
+    assert {groups.count(group) for group in groups} == {8}
+    assert sum(trace.answer is None for trace in result.traces) == 8 + 1
+    assert sum(trace.reward is None for trace in result.traces) == 8
 
 
 @pytest.mark.real
