@@ -17,8 +17,7 @@ from forkpoint.analysis.token_runs import offsets_of
 from forkpoint.analysis.tree import Floats, Ints
 from forkpoint.analysis.votes import ORDERS, AnswerGroups, answer_groups
 
-FIRST_TOKENS = 64
-"""Tokens of a partial rollout by which clusters are told apart."""
+LEAST_FIRST_TOKENS, MOST_FIRST_TOKENS = 4, 256
 CLUSTER_THRESHOLD = 0.5
 MAX_PASS_K = 1024
 
@@ -59,7 +58,7 @@ def audit_answers(
     Args:
         codes: per rollout, its answer as a number; below 0: none.
         stats: `group_stats` of them.
-        first_tokens: `FIRST_TOKENS` tokens of each rollout, if they can be read.
+        first_tokens: `partial_length` tokens of each rollout, if they can be read.
         scored: logged logprobs, for DeepConf.
     """
     table = grouped.table
@@ -89,7 +88,9 @@ def audit_answers(
         oracle_prune_mean=oracle_prune(groups, "mean"),
         early_stop=simulate(groups, orders=orders, seed=seed),
         deep_conf=_deep_conf(grouped, chosen, groups, scored, orders, seed),
-        clusters=_clusters(chosen, groups, first_tokens, orders, seed),
+        clusters=_clusters(
+            chosen, groups, first_tokens, partial_length(grouped), orders=orders, seed=seed
+        ),
         orders=orders,
         seed=seed,
     )
@@ -124,20 +125,34 @@ def _majority(groups: AnswerGroups) -> float | None:
     return _mean([majority_accuracy(groups.answers[a:b], groups.rewards[a:b]) for a, b in bounds])
 
 
+def partial_length(grouped: GroupedRollouts) -> int:
+    """Tokens by which partial rollouts are told apart: half of what a rollout generates in the
+    median, within bounds. DeepPrune compares traces cut short too (arXiv:2510.08483)."""
+    known = grouped.generated_tokens[grouped.generated_tokens > 0]
+    half = int(np.median(known)) // 2 if len(known) else 0
+    return min(max(half, LEAST_FIRST_TOKENS), MOST_FIRST_TOKENS)
+
+
 def _clusters(
-    chosen: Ints, groups: AnswerGroups, tokens: TokenLists | None, orders: int, seed: int
+    chosen: Ints,
+    groups: AnswerGroups,
+    tokens: TokenLists | None,
+    length: int,
+    *,
+    orders: int,
+    seed: int,
 ) -> ClusterAudit | None:
     if tokens is None or not len(tokens.tokens):
         return None
     own = _chosen_lists(tokens, chosen)
-    agreement = answer_auroc(groups, own, FIRST_TOKENS)
+    agreement = answer_auroc(groups, own, length)
     if not agreement.same_pairs + agreement.different_pairs:
         return None
     pruning = prune_clusters(
-        groups, own, FIRST_TOKENS, threshold=CLUSTER_THRESHOLD, orders=orders, seed=seed
+        groups, own, length, threshold=CLUSTER_THRESHOLD, orders=orders, seed=seed
     )
     return ClusterAudit(
-        first_tokens=FIRST_TOKENS,
+        first_tokens=length,
         threshold=CLUSTER_THRESHOLD,
         auroc=agreement.auroc,
         same_pairs=agreement.same_pairs,

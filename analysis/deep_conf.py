@@ -45,24 +45,6 @@ _HIGHEST = 2.0**14
 Measure = Literal["mean", "lowest", "tail", "bottom_tenth"]
 
 
-def token_confidence(top_logprobs: Floats) -> Floats:
-    """C of each token.
-
-    Args:
-        top_logprobs: shape (tokens, k): natural logarithms of the most likely tokens'
-            probabilities; NaN where fewer than k were logged.
-
-    Returns:
-        shape (tokens,): in nats; NaN where nothing was logged.
-    """
-    known = ~np.isnan(top_logprobs)
-    counts = known.sum(axis=1)
-    sums = np.where(known, top_logprobs, 0.0).sum(axis=1)
-    confidence = np.full(len(counts), np.nan)
-    np.divide(-sums, counts, out=confidence, where=counts > 0)
-    return confidence
-
-
 @dataclass(frozen=True)
 class TraceConfidence:
     """What is kept of each trace's confidences. In nats; NaN for a trace without tokens.
@@ -116,7 +98,7 @@ def measure_confidence(
     """Group confidences of all traces.
 
     Args:
-        confidences: flat, trace after trace, as from `token_confidence`.
+        confidences: flat, trace after trace, as from `forkpoint.analysis.entropy.token_confidence`.
         offsets: shape (traces + 1,): where each trace begins; from 0 to ``len(confidences)``.
         window: tokens of a group and of the tail.
 

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from forkpoint.analysis.prompts import Prompts
+from forkpoint.analysis.siblings import TokenIds, rank_siblings
 from forkpoint.analysis.tree import Flags, Floats, Ints, RangeMin
 
 
@@ -110,6 +111,33 @@ def build_group_trees(prompts: Prompts, group: Ints, rollout: Ints, leaf: Ints) 
     pairs = np.flatnonzero(group[1:] == group[:-1]) + 1
     shared[pairs], meet[pairs] = common_prefix(prompts, leaf[pairs - 1], leaf[pairs])
     return GroupTrees(group, rollout, prompts.token_depth[leaf], shared, meet, leaf)
+
+
+def sort_sequences(group: Ints, sequences: list[TokenIds]) -> GroupTrees:
+    """The same of sequences that lie in memory: sort each group, compare neighbours.
+
+    Args:
+        group: shape (n,): the group of each sequence.
+        sequences: n arrays of token ids.
+
+    Returns:
+        Trees whose `GroupTrees.rollout` are positions in `sequences`; they lie in no prefix tree, so
+        `meet` and `leaf` are 0.
+    """
+    by_group = np.argsort(group, kind="stable")
+    bounds = np.flatnonzero(np.diff(group[by_group])) + 1
+    order: list[Ints] = [np.zeros(0, dtype=np.int64)]
+    shared: list[int] = []
+    for members in np.split(by_group, bounds) if len(group) else ():
+        ranks, common = rank_siblings([sequences[i] for i in members.tolist()])
+        order.append(members[ranks])
+        shared += common
+    row = np.concatenate(order)
+    lengths = np.array([len(each) for each in sequences], dtype=np.int64)
+    nothing = np.zeros(len(row), dtype=np.int64)
+    return GroupTrees(
+        group[row], row, lengths[row], np.array(shared, dtype=np.int64), nothing, nothing
+    )
 
 
 def common_prefix(prompts: Prompts, left: Ints, right: Ints) -> tuple[Ints, Ints]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from forkpoint.analysis.answer_audit import (
-    FIRST_TOKENS,
     audit_answers,
     group_stats,
+    partial_length,
     same_answer_share,
 )
 from forkpoint.analysis.answers import AnswerStats
@@ -53,7 +53,7 @@ def build_rollouts(
         grouped,
         codes,
         stats,
-        read_first_tokens(store, grouped, FIRST_TOKENS) if has_answers else None,
+        read_first_tokens(store, grouped, partial_length(grouped)) if has_answers else None,
         load_scored_tokens(store) if has_answers else None,
         orders=orders,
         seed=seed,

@@ -142,7 +142,7 @@ class GroupedRollouts:
         calls = self.prompts.completion > 0
         table = self.table
         alone = np.bincount(table.call_rollout, minlength=len(table)) == 0
-        alone &= (table.leaf > 0) & (table.start > 0)
+        alone &= table.leaf > 0
         return generated_nodes(
             self.prompts,
             np.r_[self.prompts.prompt[calls], table.start[alone]],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,8 @@ from forkpoint.analysis.entropy_results import (
     ScoredModel,
     UnlikelyTokens,
 )
-from forkpoint.analysis.group_trees import GroupTrees, find_group_forks
+from forkpoint.analysis.group_trees import GroupTrees, find_group_forks, sort_sequences
 from forkpoint.analysis.logged_tokens import TokenPlace, read_tokens
-from forkpoint.analysis.siblings import rank_siblings
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.token_runs import mean_by_run, offsets_of, run_of
 from forkpoint.analysis.tree import Flags, Floats, Ints
@@ -389,27 +389,9 @@ def measure_agreement(scored: ScoredTokens) -> measures.Agreement | None:
 
 def _completion_trees(scored: ScoredTokens) -> GroupTrees:
     """Completions of one prompt as a tree of their tokens' codes."""
-    offsets, prompt = scored.completions.offsets, scored.completions.prompt
+    offsets = scored.completions.offsets.tolist()
     codes = np.unique(scored.token, return_inverse=True)[1].astype(np.uint32)
-    by_prompt = np.argsort(prompt, kind="stable")
-    parts = np.split(by_prompt, np.flatnonzero(np.diff(prompt[by_prompt])) + 1)
-    order, shared = [], []
-    for members in parts:
-        ranks, common = rank_siblings(
-            [codes[offsets[i] : offsets[i + 1]] for i in members.tolist()]
-        )
-        order.append(members[ranks])
-        shared += common
-    row = np.concatenate(order)
-    nothing = np.zeros(len(row), dtype=np.int64)
-    return GroupTrees(
-        prompt[row],
-        row,
-        np.diff(offsets)[row],
-        np.array(shared, dtype=np.int64),
-        nothing,
-        nothing,
-    )
+    return sort_sequences(scored.completions.prompt, [codes[a:b] for a, b in pairwise(offsets)])
 
 
 def _advantages(completions: Completions) -> Floats:

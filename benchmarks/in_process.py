@@ -8,13 +8,16 @@ JSON object; the clock starts after imports and after what is to be read lies in
     python in_process.py tree shard|sort|trie FILE
     python in_process.py tokens forkpoint|tiktoken BYTES FOLDER
     python in_process.py waterfall CALLS
+    python in_process.py group-trees sort|trie|prefixlens:PYTHON TOKENS
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +28,7 @@ import numpy as np
 from agent_calls import sessions
 
 from forkpoint.analysis.causes import waterfall as levels_and_losses
+from forkpoint.analysis.group_trees import GroupTrees, find_group_forks, sort_sequences
 from forkpoint.analysis.policy import measure_levels
 from forkpoint.analysis.shard import ShardTree
 from forkpoint.analysis.siblings import rank_siblings
@@ -175,6 +179,65 @@ def waterfall(n_calls: int) -> dict[str, Any]:
     return timed(work)
 
 
+_GROUPS, _ROLLOUTS = 200, 16
+_BLOCK = 16
+
+
+def rollout_ids(n_tokens: int) -> tuple[Any, list[Any]]:
+    """Groups and token ids of 3,200 invented rollouts that part from one another anywhere."""
+    rng = np.random.default_rng(11)
+    length = n_tokens // (_GROUPS * _ROLLOUTS)
+    sequences: list[Any] = []
+    for _ in range(_GROUPS):
+        group = [rng.integers(0, 150_000, length, dtype=np.uint32)]
+        prompt = length // 7
+        while len(group) < _ROLLOUTS:
+            part = int(rng.integers(prompt, length))
+            head = group[int(rng.integers(len(group)))][:part]
+            tail = rng.integers(0, 150_000, length - part, dtype=np.uint32)
+            group.append(np.concatenate((head, tail)))
+        sequences += [group[i] for i in rng.permutation(_ROLLOUTS)]
+    return np.repeat(np.arange(_GROUPS), _ROLLOUTS), sequences
+
+
+def group_trees(how: str, n_tokens: int) -> dict[str, Any]:
+    """Trees of all groups, and their forks where the way has any; ids lie in memory."""
+    group, sequences = rollout_ids(n_tokens)
+    flat = {"flat_tokens": sum(map(len, sequences))}
+    if how == "sort":
+        found: list[GroupTrees] = []
+
+        def work() -> dict[str, Any]:
+            trees = sort_sequences(group, sequences)
+            found.append(trees)
+            forks = find_group_forks(trees)
+            return {"tree_tokens": int(trees.tree_tokens.sum()), "forks": len(forks)}
+
+        answer = timed(work)
+        whole, shared = found[0].length // _BLOCK, found[0].shared // _BLOCK
+        return {**answer, **flat, "tree_blocks": int(whole.sum() - shared.sum())}
+    if how == "trie":
+        lists = [each.tolist() for each in sequences]
+        parts = [lists[i : i + _ROLLOUTS] for i in range(0, len(lists), _ROLLOUTS)]
+        total = lambda: sum(trie_tokens(part)["tree_tokens"] for part in parts)
+        return {**timed(lambda: {"tree_tokens": total()}), **flat}
+    return {**_peer_trees(how.partition(":")[2], group, sequences), **flat}
+
+
+def _peer_trees(python: str, group: Any, sequences: list[Any]) -> dict[str, Any]:
+    """prefixlens's answer on the same ids."""
+    heads = [number for i, each in enumerate(sequences) for number in (group[i], len(each))]
+    with tempfile.NamedTemporaryFile(suffix=".ids") as file:
+        np.array([_GROUPS, len(sequences), *heads], dtype="<u4").tofile(file)
+        for each in sequences:
+            each.astype("<u4").tofile(file)
+        file.flush()
+        script = str(Path(__file__).parent / "peers" / "prefixlens_run.py")
+        done = subprocess.run([python, script, file.name], capture_output=True, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
 def main(what: str, *rest: str) -> dict[str, Any]:
     """Do what the command line says."""
     if what == "samples":
@@ -191,6 +254,9 @@ def main(what: str, *rest: str) -> dict[str, Any]:
         return tokens(how, int(n_bytes), Path(folder))
     if what == "waterfall":
         return waterfall(int(*rest))
+    if what == "group-trees":
+        how, n_tokens = rest
+        return group_trees(how, int(n_tokens))
     raise SystemExit(__doc__)
 
 

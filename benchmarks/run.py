@@ -20,6 +20,7 @@ import kvlint
 import parsing
 import rollouts
 import tokenizing
+import trees
 import waterfall
 from cases import Context, Disagreement, Result
 from measure import CommandFailed
@@ -27,7 +28,7 @@ from table import document, markdown
 
 RESULTS = Path(__file__).with_name("results")
 BENCHMARKS: dict[str, Callable[[Context], list[Result]]] = {
-    each.NAME: each.measure for each in (agents, rollouts, parsing, tokenizing, waterfall)
+    each.NAME: each.measure for each in (agents, rollouts, parsing, tokenizing, trees, waterfall)
 }
 _ONLY_BY_NAME = {kvlint.NAME: kvlint.measure}
 """Left out unless named: their peers take minutes."""

@@ -17,7 +17,6 @@ from forkpoint.analysis.deep_conf import (
     measure_confidence,
     simulate_offline,
     simulate_online,
-    token_confidence,
 )
 from forkpoint.analysis.votes import AnswerGroups, Estimate, answer_groups, arrivals
 
@@ -96,13 +95,6 @@ def test_equal_tokens_have_equal_confidences_wherever_they_stand() -> None:
     for each in (found.mean, found.lowest, found.tail, found.bottom_tenth):
         assert each[0] == each[2]
     assert measured([[0.1] * 5000], window=2048).low_values.tolist() == pytest.approx([0.1])
-
-
-def test_token_confidence_is_the_mean_surprise_of_the_likeliest_tokens() -> None:
-    nan = math.nan
-    found = token_confidence(np.array([[-0.5, -1.5, -4.0], [0.0, -2.0, nan], [nan, nan, nan]]))
-    assert found[:2].tolist() == [2.0, 1.0]
-    assert math.isnan(found[2])
 
 
 def lowest(values: list[float]) -> float:

@@ -34,6 +34,7 @@ from forkpoint.analysis.entropy import (
     sequence_information,
     sparks,
     step_entropy,
+    token_confidence,
     windowed,
 )
 from forkpoint.analysis.token_runs import check_offsets, fold, mean_by_run, offsets_of
@@ -620,3 +621,9 @@ def test_folding_runs_equals_folding_slices(column: list[int], sizes: list[int])
 def test_offsets_that_do_not_cut_the_column_are_refused(offsets: list[int]) -> None:
     with pytest.raises(ValueError, match="offsets"):
         check_offsets(3, np.array(offsets, dtype=np.int64))
+
+
+def test_token_confidence_is_the_mean_surprise_of_the_likeliest_tokens() -> None:
+    found = token_confidence([[-0.5, -1.5, -4.0], [0.0, -2.0], [], [-1.0, -math.inf, -9999.0]])
+    assert found[[0, 1, 3]].tolist() == [2.0, 1.0, 1.0]
+    assert math.isnan(found[2])
