@@ -27,6 +27,8 @@ from forkpoint.analysis.ingest_worker import (
 )
 from forkpoint.analysis.store import Store
 from forkpoint.errors import ForkpointError, StrictError
+from forkpoint.parsers.registry import SAMPLES, use_sample_map
+from forkpoint.parsers.sample_map import MAP_FILE
 
 BATCH_BYTES = 8 << 20
 """About how much log a worker reads at a time: small enough to keep progress smooth."""
@@ -111,7 +113,8 @@ def ingest(
     """
     began = time.monotonic()
     done = Ingested()
-    tasks = list(_plan(store, paths, done))
+    use_sample_map(options.sample_map)
+    tasks = list(_plan(store, paths, options, done))
     total = sum(n_bytes for n_bytes, _ in tasks)
     read = 0
     pending = Batch()
@@ -129,12 +132,18 @@ def ingest(
             progress(min(read, total), total)
     if pending.rows:
         store.merge(pending)
+    if store.get_meta(SAMPLE_MAP) != (options.sample_map or ""):
+        store.set_meta(SAMPLE_MAP, options.sample_map or "")
     _refine(store, options)
     if tasks:
         store.execute("CHECKPOINT")
     done.bytes = total
     done.seconds = time.monotonic() - began
     return done
+
+
+SAMPLE_MAP = "sample_map"
+"""The fact of a store that says by which given map its samples were read last."""
 
 
 def _refine(store: Store, options: Options) -> None:
@@ -161,8 +170,11 @@ def _count(done: Ingested, batch: Batch) -> None:
     done.unknown_files += sum(each.format is None for each in batch.sources)
 
 
-def _plan(store: Store, paths: Sequence[Path], done: Ingested) -> Iterator[tuple[int, Task]]:
-    """Yield (bytes to read, task) for each file that is new or changed; mark what is gone."""
+def _plan(
+    store: Store, paths: Sequence[Path], options: Options, done: Ingested
+) -> Iterator[tuple[int, Task]]:
+    """Yield (bytes to read, task) for each file that is new or changed, or that another map of fields
+    may read otherwise; mark what is gone."""
     known = {
         row[0]: _Known(*row[1:])
         for row in store.rows(
@@ -172,7 +184,14 @@ def _plan(store: Store, paths: Sequence[Path], done: Ingested) -> Iterator[tuple
     }
     next_id = 1 + max((each.source_id for each in known.values()), default=0)
     seen: set[str] = set()
-    for entry in _walk(paths):
+    entries = list(_walk(paths))
+    maps = _Maps(
+        given=options.sample_map or "",
+        last_given=store.get_meta(SAMPLE_MAP) or "",
+        now={each[0]: each[1:] for each in entries if not isinstance(each, str)},
+        known={path: each for path, each in known.items() if _is_under(path, paths)},
+    )
+    for entry in entries:
         if isinstance(entry, str):
             done.unreadable.append(entry)
             continue
@@ -184,6 +203,9 @@ def _plan(store: Store, paths: Sequence[Path], done: Ingested) -> Iterator[tuple
         if before is None:
             yield size, Task(next_id, path)
             next_id += 1
+        elif maps.concern(path, before):
+            done.rewritten_files += 1
+            yield size, Task(before.source_id, path)
         elif before.n_bytes == size and before.mtime_ns == mtime_ns and not before.deleted:
             done.unchanged_files += 1
         else:
@@ -196,6 +218,32 @@ def _plan(store: Store, paths: Sequence[Path], done: Ingested) -> Iterator[tuple
     if gone:
         store.mark_deleted(gone)
         done.deleted_files = len(gone)
+
+
+class _Maps:
+    """Which files that have not changed themselves are to be read again, as a map of fields has."""
+
+    def __init__(
+        self,
+        *,
+        given: str,
+        last_given: str,
+        now: dict[str, tuple[int, int]],
+        known: dict[str, _Known],
+    ) -> None:
+        self._given_changed = given != last_given
+        before = {
+            path: (each.n_bytes, each.mtime_ns) for path, each in known.items() if not each.deleted
+        }
+        maps = {path for path in now | before if path.endswith(f"{os.sep}{MAP_FILE}")}
+        changed = {path for path in maps if now.get(path) != before.get(path)}
+        self._folders = tuple(path.removesuffix(MAP_FILE) for path in changed)
+
+    def concern(self, path: str, before: _Known) -> bool:
+        """Whether a map that was added, changed or taken away may read the file otherwise."""
+        if self._given_changed and before.format in (None, SAMPLES):
+            return True
+        return path.startswith(self._folders) if self._folders else False
 
 
 def _changed(path: str, size: int, before: _Known, done: Ingested) -> tuple[int, Task]:

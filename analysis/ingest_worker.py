@@ -33,7 +33,7 @@ from forkpoint.parsers.logs import (
     read_head,
 )
 from forkpoint.parsers.records import Call, Issue, Scores, Trace
-from forkpoint.parsers.registry import AmbiguousFormat, identify, parser_named
+from forkpoint.parsers.registry import AmbiguousFormat, identify, parser_named, use_sample_map
 
 TAIL_BYTES = 4096
 """How much before the point already read must be unchanged for a file to count as grown."""
@@ -148,6 +148,8 @@ class Options:
 
     encoding: str
     keep_text: bool = False
+    sample_map: str | None = None
+    """What the fields of samples in a shape of their own mean; see `forkpoint.parsers.sample_map`."""
 
 
 @dataclass
@@ -209,6 +211,7 @@ class Batch:
 
 def read_batch(tasks: list[Task], options: Options) -> Batch:
     """Read the files of `tasks`. Never raises for what a file holds."""
+    use_sample_map(options.sample_map)
     batch = Batch()
     for task in tasks:
         _read_file(task, options, batch)

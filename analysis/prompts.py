@@ -69,6 +69,7 @@ class Prompts:
         tokens: per node, -1 where the segment is not counted.
         is_tools: per node, whether it is a tool definition: never counted, and left out of the size
             of prompts that were not billed.
+        is_unlogged: per node, whether it stands for what the log does not hold.
         is_system: per node, whether it is a system prompt.
         is_cut: per node, whether it ends where ingest cut rendered text or token ids.
         n_bytes: per node, of canonical content.
@@ -84,6 +85,7 @@ class Prompts:
     tokens: Ints
     n_bytes: Ints
     is_tools: Flags
+    is_unlogged: Flags
     is_system: Flags
     is_cut: Flags
     prompt: Ints
@@ -115,6 +117,11 @@ class Prompts:
     def is_counted(self) -> Flags:
         """Nodes whose whole path is counted in tokens, tool definitions apart."""
         return self._none_above((self.tokens < 0) & ~self.is_tools)
+
+    @cached_property
+    def is_counted_as_logged(self) -> Flags:
+        """Nodes whose path is counted in tokens as far as it is logged, tool definitions apart."""
+        return self._none_above((self.tokens < 0) & ~self.is_tools & ~self.is_unlogged)
 
     @cached_property
     def below_tools(self) -> Flags:
@@ -209,7 +216,7 @@ def load_prompts(store: Store) -> Prompts:
         CREATE OR REPLACE TEMP TABLE scope_nodes AS
         SELECT row_number() OVER (ORDER BY node) AS i, node, parent, segment, kind, role,
                coalesce(n_tokens, -1) AS n_tokens, n_bytes,
-               kind = 'tools' AS is_tools, kind = 'system' AS is_system, kind IN ('rendered', 'tokens') AS is_cut
+               kind = 'tools' AS is_tools, kind = 'unlogged' AS is_unlogged, kind = 'system' AS is_system, kind IN ('rendered', 'tokens') AS is_cut
         FROM nodes JOIN segments USING (segment)
         WHERE root IN (
             SELECT root FROM nodes WHERE node IN (
@@ -225,7 +232,7 @@ def load_prompts(store: Store) -> Prompts:
         store,
         """
         SELECT coalesce(above.i, 0) AS parent, this.n_tokens, this.n_bytes,
-               this.is_tools::INTEGER AS is_tools, this.is_system::INTEGER AS is_system, this.is_cut::INTEGER AS is_cut
+               this.is_tools::INTEGER AS is_tools, this.is_unlogged::INTEGER AS is_unlogged, this.is_system::INTEGER AS is_system, this.is_cut::INTEGER AS is_cut
         FROM scope_nodes AS this LEFT JOIN scope_nodes AS above ON this.parent = above.node
         ORDER BY this.i
         """,
@@ -254,6 +261,7 @@ def load_prompts(store: Store) -> Prompts:
         tokens=with_root(nodes["n_tokens"], 0),
         n_bytes=with_root(nodes["n_bytes"], 0),
         is_tools=with_root(nodes["is_tools"], 0) > 0,
+        is_unlogged=with_root(nodes["is_unlogged"], 0) > 0,
         is_system=with_root(nodes["is_system"], 0) > 0,
         is_cut=with_root(nodes["is_cut"], 0) > 0,
         prompt=calls["prompt"],

@@ -119,9 +119,10 @@ class GroupedRollouts:
 
     @cached_property
     def sized(self) -> Ints:
-        """Rollouts whose whole sequence is logged and can be counted in tokens."""
+        """Rollouts whose sequences are logged and can be counted in tokens. What stands before all
+        that is logged (a system prompt, tools) counts nothing."""
         leaf = self.table.leaf
-        return np.flatnonzero((leaf > 0) & self.prompts.is_counted[leaf])
+        return np.flatnonzero((leaf > 0) & self.prompts.is_counted_as_logged[leaf])
 
     @cached_property
     def trees(self) -> GroupTrees:

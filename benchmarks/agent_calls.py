@@ -63,6 +63,7 @@ def _prompts(order: Ints, session: Ints, size: Ints) -> Prompts:
         tokens=np.full(n_nodes + 1, -1, dtype=np.int64),
         n_bytes=n_bytes,
         is_tools=no,
+        is_unlogged=no,
         is_system=no,
         is_cut=no,
         prompt=((np.arange(n) + 1) * NODES_PER_CALL)[order],

@@ -67,7 +67,13 @@ def sentence(report: Report) -> str:
     """The answer as a person would say it."""
     totals, cache = report.totals, report.cache
     if not totals.calls:
-        return "There are no model calls in these logs."
+        found = report.rollouts
+        if not found.rollouts:
+            return "There are no model calls in these logs."
+        return (
+            f"{count(found.rollouts, 'rollout')} in {count(found.groups, 'group')}; "
+            "their logs name no model calls."
+        )
     paid = f"{count(totals.calls, 'call')} cost {dollars(paid_usd(totals))}"
     if paid_usd(totals) is None:
         paid = f"{count(totals.calls, 'call')} at no known price"
@@ -87,6 +93,9 @@ def sentence(report: Report) -> str:
 def what_was_read(report: Report) -> list[str]:
     """Traces, calls, files and the time they span."""
     facts = report.provenance
+    if not report.totals.calls and has_content(report):
+        files = count(report.sources.files, "file")
+        return [count(report.rollouts.rollouts, "rollout"), "no calls logged", files]
     found = [
         count(report.totals.traces, "trace"),
         count(report.totals.calls, "call"),
@@ -130,6 +139,11 @@ def paid_usd(totals: Totals) -> float | None:
 def has_usage(totals: Totals) -> bool:
     """Whether any call states its token counts; without, their sums are unknown, not 0."""
     return totals.calls > totals.calls_without_usage
+
+
+def has_content(report: Report) -> bool:
+    """Whether there is anything to report on: calls, or rollouts that no call is logged of."""
+    return bool(report.totals.calls or report.rollouts.rollouts)
 
 
 def saved_usd(report: Report) -> float | None:
@@ -322,6 +336,32 @@ def rollouts(report: Report) -> list[str]:
     return parts
 
 
+def entropy(report: Report) -> list[str]:
+    """Token entropy in phrases; empty where no log holds logprobs."""
+    found = report.entropy
+    if found is None or not found.tokens:
+        return []
+    parts = [
+        f"{between(found.mean_lower_nats, found.mean_upper_nats)} nats a token (mean)",
+        f"{count(found.tokens, 'token')} with logprobs",
+    ]
+    if found.threshold_nats is not None:
+        parts.append(f"the top {percent(found.top_share)} reach {found.threshold_nats:.2f} nats")
+    return parts
+
+
+def between(low: float | None, high: float | None) -> str:
+    """Bounds, or one figure where they leave no doubt.
+
+    >>> between(1.0, 1.004), between(1.0, 2.5), between(None, None)
+    ('1.00', '1.00 to 2.50', '–')
+    """
+    if low is None or high is None:
+        return "–"
+    first, last = f"{low:.2f}", f"{high:.2f}"
+    return first if first == last else f"{first} to {last}"
+
+
 def notes(report: Report) -> list[str]:
     """What a reader must know to trust the numbers; empty where nothing is amiss."""
     sources, totals, cache = report.sources, report.totals, report.cache
@@ -388,6 +428,7 @@ def sections(report: Report) -> list[Section]:
         _worst_section(report),
         _forks_section(report),
         _rollouts_section(report),
+        _entropy_section(report),
         _ledger_section(report),
         _formats_section(report),
     ]
@@ -535,6 +576,31 @@ def _rollouts_section(report: Report) -> Section:
         "Groups of samples of one prompt or task.",
         ("rollouts", "value"),
         tuple(rows) if found.groups else (),
+        _numbers(1, 1),
+    )
+
+
+def _entropy_section(report: Report) -> Section:
+    found = report.entropy
+    rows: list[tuple[str, str]] = []
+    if found is not None and found.tokens:
+        certain = between(found.threshold_low_nats, found.threshold_high_nats)
+        rows = [
+            ("tokens with logprobs", f"{found.tokens:,}"),
+            ("mean entropy", f"{between(found.mean_lower_nats, found.mean_upper_nats)} nats"),
+            ("mean surprisal of the sampled tokens", f"{between(*[found.mean_surprisal_nats] * 2)} nats"),
+            (f"the top {percent(found.top_share)} begin at", f"{certain} nats"),
+            ("tokens above that for certain", f"{found.fork:,}"),
+            ("below it for certain", f"{found.not_fork:,}"),
+            ("undecided", f"{found.undecided:,}"),
+            (f"entropy that the top {percent(found.top_share)} carry", percent(found.top_mass_share)),
+        ]
+    return Section(
+        "Token entropy",
+        "How unsure the model was at each token, over its whole vocabulary; between bounds where "
+        "only the likeliest tokens were logged.",
+        ("entropy", "value"),
+        tuple(rows),
         _numbers(1, 1),
     )
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from forkpoint.analysis.entropy_results import Entropy
 from forkpoint.analysis.results import GroupRow, PrefixTree, Report, Savings, Totals
 from forkpoint.cli.answer import ordered_groups
 
@@ -63,7 +64,7 @@ def _document(report: Report) -> dict[str, Any]:
         "cache": asdict(report.cache),
         "prefix_tree": prefix_tree(report.prefix_tree),
         "rollouts": _rollouts(report),
-        "entropy": None,
+        "entropy": entropy_document(report.entropy),
         "savings": _savings(report.savings),
         "by": report.by,
         "groups_by": [_group(row) for row in ordered_groups(report)],
@@ -96,6 +97,20 @@ def _rollouts(report: Report) -> dict[str, Any]:
     rollouts = asdict(report.rollouts)
     rollouts["pass_hat"] = dict(sorted(report.rollouts.pass_hat.items()))
     return rollouts
+
+
+def entropy_document(entropy: Entropy | None) -> dict[str, Any] | None:
+    """Figures about token entropy, and the ratios that follow from their counts."""
+    if entropy is None:
+        return None
+    document = asdict(entropy)
+    if entropy.agreement is not None:
+        for name in ("precision", "recall", "base_rate", "lift"):
+            document["agreement"][name] = getattr(entropy.agreement, name)
+    if entropy.runs is not None:
+        document["runs"]["lengths"] = dict(sorted(entropy.runs.lengths.items()))
+        document["runs"]["consecutive_share"] = entropy.runs.consecutive_share
+    return document
 
 
 def _savings(savings: Savings) -> dict[str, Any]:

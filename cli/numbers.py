@@ -99,3 +99,37 @@ def megabytes(n_bytes: int) -> str:
     if n_bytes < 1000:
         return f"{n_bytes} B"
     return f"{n_bytes / 1e6:,.1f} MB" if n_bytes >= 100_000 else f"{n_bytes / 1e3:.1f} kB"
+
+
+def figure(value: float | None) -> str:
+    """A plain number, such as a reward, in three significant digits.
+
+    >>> figure(0.54321), figure(-2), figure(12345.6), figure(None)
+    ('0.543', '-2', '12,346', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return _NONE
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def change(value: float | None) -> str:
+    """A difference with its sign.
+
+    >>> change(0.01234), change(-0.5), change(-1e-17), change(None)
+    ('+0.0123', '-0.5', '0', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return _NONE
+    rounded = round(value, 6)
+    return f"{rounded:+.3g}" if rounded else "0"
+
+
+def times(ratio: float | None) -> str:
+    """How many times as much.
+
+    >>> times(2.9876), times(12345.0), times(None)
+    ('2.99 ×', '12,345 ×', '–')
+    """
+    if ratio is None or not math.isfinite(ratio):
+        return _NONE
+    return f"{figure(ratio)} ×" if ratio >= 100 else f"{ratio:.2f} ×"

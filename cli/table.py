@@ -16,6 +16,8 @@ from forkpoint.cli.answer import (
     amounts,
     cause_name,
     dearest_first,
+    entropy,
+    has_content,
     has_usage,
     lost_to,
     notes,
@@ -93,13 +95,13 @@ class _Screen:
                 parts.append(self._groups())
             else:
                 parts += [self._lost_to(), self._forks()]
-            parts.append(self._rollouts())
+        parts.append([*self._rollouts(), *self._entropy()])
         parts.append([*self._notes(), *self._next()])
         return separated(parts)
 
     def _read(self) -> list[Line]:
         lines: list[Line] = []
-        if not self.report.totals.calls:
+        if not has_content(self.report):
             paths = [shown_path(path) for path in self.report.provenance.paths]
             lines += flow(paths, self.width, first="No model calls found in ", indent=2)
         lines += flow(what_was_read(self.report), self.width)
@@ -195,21 +197,23 @@ class _Screen:
         tree = self.report.prefix_tree
         if not tree.fork_points:
             return []
-        title = pad("Fork points", _LABEL_WIDTH)
-        first, *more = flow(
-            [*tree_facts(tree), self._command("prefixes", PATHS, room=self.width - _LABEL_WIDTH)],
-            self.width,
-            first=title,
-            indent=_LABEL_WIDTH,
-        )
-        head = Text(first)
-        head.stylize("bold", 0, _LABEL_WIDTH)
-        return [head, *more, *fork_lines(tree.top_forks[:_ROWS], self.width, branches=2)]
+        return [
+            *self._with_command("Fork points", tree_facts(tree), "prefixes"),
+            *fork_lines(tree.top_forks[:_ROWS], self.width, branches=2),
+        ]
 
     def _rollouts(self) -> list[Line]:
-        parts = rollouts(self.report)
-        first = pad("Rollouts", _LABEL_WIDTH)
-        return [*flow(parts, self.width, first=first, indent=_LABEL_WIDTH)] if parts else []
+        return self._with_command("Rollouts", rollouts(self.report), "rollouts")
+
+    def _entropy(self) -> list[Line]:
+        return self._with_command("Entropy", entropy(self.report), "forks")
+
+    def _with_command(self, label: str, parts: list[str], command: str) -> list[Line]:
+        """Phrases, and the command that says more."""
+        if not parts:
+            return []
+        more = self._command(command, PATHS, room=self.width - _LABEL_WIDTH)
+        return labelled(label, [*parts, more], self.width)
 
     def _notes(self) -> list[Line]:
         shown = [plain(note, 300) for note in notes(self.report)]
@@ -217,8 +221,10 @@ class _Screen:
 
     def _next(self) -> list[Line]:
         words: tuple[str, ...]
-        if not self.report.totals.calls:
+        if not has_content(self.report):
             words, purpose = ("formats", "FILE"), "says what a file is"
+        elif not self.report.totals.calls:
+            words, purpose = ("rollouts", PATHS), "for their trees, budgets and answers"
         elif self.report.by:
             words, purpose = ("report", PATHS), "for worst calls and fork points"
         else:
@@ -239,6 +245,40 @@ class _Screen:
     def _command(self, *words: str, room: int) -> str:
         paths = self.report.provenance.paths
         return next_command(*words, paths=paths, store=self.store, room=room)
+
+
+def labelled(label: str, parts: Sequence[str], width: int) -> list[Line]:
+    """Phrases behind a label of one or two words."""
+    first, *more = flow(
+        parts, width, first=pad(label, _LABEL_WIDTH), indent=_LABEL_WIDTH
+    )
+    head = Text(first)
+    head.stylize("bold", 0, _LABEL_WIDTH)
+    return [head, *more]
+
+
+def next_lines(
+    proposals: Sequence[tuple[tuple[str, ...], str]],
+    *,
+    paths: Sequence[str],
+    store: str | None,
+    width: int,
+) -> list[Line]:
+    """Commands to run next, one below the other.
+
+    Args:
+        proposals: (words of the command, what it is for) of each.
+        paths, store: as in `next_command`.
+    """
+    room = width - len("Next: ")
+    commands = [next_command(*words, paths=paths, store=store, room=room) for words, _ in proposals]
+    longest = max(map(cell_len, commands), default=0)
+    lines: list[Line] = []
+    for command, (_, purpose) in zip(commands, proposals, strict=True):
+        lead = " " * len("Next: ") if lines else "Next: "
+        whole = f"{lead}{pad(command, longest)}  {purpose}"
+        lines.append(dim(whole if cell_len(whole) <= width else fit(lead + command, width)))
+    return lines
 
 
 def next_command(*words: str, paths: Sequence[str], store: str | None, room: int) -> str:

@@ -81,8 +81,9 @@ class Parser(Protocol):
     locations: ClassVar[tuple[str, ...]]
     """Where its program writes logs by default: ``~``-paths, or ``$VARIABLE/sub`` to honour one."""
     whole_prompts: ClassVar[bool]
-    """True: the log holds all that was sent, so prompts are tokenised. False: part of each prompt
-    is not in the log, so sizes come from billed usage."""
+    """True: the log holds what was sent, so prompts are tokenised; a part of them that it does not
+    hold is an `UNLOGGED` segment. False: so much is missing from each prompt that its text alone says
+    little of its size; sizes come from billed usage, and nothing is tokenised."""
     grows: ClassVar[bool]
     """True: such files grow by whole records at the end, and `parse` can go on from a checkpoint.
     False: a file that changed is read again."""

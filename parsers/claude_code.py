@@ -32,6 +32,7 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Reread, Tree
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
+from forkpoint.parsers.qwen_code import is_qwen_line
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage
 
 T = TypeVar("T")
@@ -261,6 +262,8 @@ class ClaudeCode:
     def identify(self, head: Head) -> str | None:
         for record in head.objects:
             if "sessionId" in record and isinstance(record.get("type"), str):
+                if is_qwen_line(record):
+                    return None
                 if "uuid" in record or record["type"] in _SESSION_ONLY_TYPES:
                     return f"lines with type and sessionId (first: {record['type']})"
             elif record.get("type") == "file-history-snapshot" and "snapshot" in record:

@@ -1,0 +1,177 @@
+"""Requests and responses of model APIs, inside the records of a gateway.
+
+What their fields mean is the business of the modules `openai` and `anthropic`; here, prompts and
+completions take their places in a file's tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from forkpoint.parsers.anthropic import Anthropic
+from forkpoint.parsers.api_log import ApiLog, Choice, Part
+from forkpoint.parsers.base import ROOT, Tree
+from forkpoint.parsers.chat import Segment, extend_all
+from forkpoint.parsers.envelope import Envelope
+from forkpoint.parsers.message_paths import MessagePaths
+from forkpoint.parsers.openai import OpenAI
+from forkpoint.parsers.raw_json import Fields, decode_text, present
+from forkpoint.parsers.records import Call, Kind, Record, Scores, Trace, Usage
+from forkpoint.parsers.which_api import api_of
+
+
+class _Bodies(ApiLog):
+    """One API's bodies, taken apart."""
+
+    def parts(self, request: Fields, response: Fields | None) -> list[Part]:
+        """A request's prompt, piece by piece.
+
+        Raises:
+            ValueError: it has none, or a list that is none.
+        """
+        prompt = self._prompt(request, response)
+        before = []
+        if prompt.continues is not None:
+            before = [Part("before", msgspec.Raw(msgspec.json.encode(prompt.continues)))]
+        return [*prompt.head, *before, *prompt.turns]
+
+    def segments(self, part: Part) -> list[Segment]:
+        """A piece of a prompt. Raises ValueError on fields of a wrong type."""
+        if part.reader == "before":
+            return [Segment(Kind.UNLOGGED, "", decode_text(part.raw, "previous_response_id"))]
+        return self._segments(part)
+
+    def choices(self, response: Fields) -> list[Choice]:
+        """A response's completions. Raises ValueError on fields of a wrong type."""
+        return self._choices(response)
+
+    def usage(self, response: Fields) -> Usage | None:
+        """What the provider reported. Raises ValueError on fields of a wrong type."""
+        raw = present(response, "usage")
+        return None if raw is None else self._usage(raw)[0]
+
+
+class _OpenAIBodies(_Bodies, OpenAI):
+    pass
+
+
+class _AnthropicBodies(_Bodies, Anthropic):
+    pass
+
+
+Mend = Callable[[Segment], Segment]
+"""Changes segments that a log does not hold whole."""
+
+_APIS: dict[str, _Bodies] = {"openai": _OpenAIBodies(), "anthropic": _AnthropicBodies()}
+
+
+class Exchange:
+    """A request and its response, decoded but not yet in the tree.
+
+    Raises:
+        ValueError: they are none of an API's.
+    """
+
+    def __init__(
+        self,
+        request: Fields | None,
+        response: Fields | None,
+        mend: Mend | None = None,
+    ) -> None:
+        # An empty body is one that was not kept.
+        self._request, self._response = request or None, response or None
+        self._mend = mend
+        api = api_of(Envelope({}, self._request, self._response, None, (), False))
+        self._api = _APIS[api.parser if api is not None else "openai"]
+        self.parts = [] if self._request is None else self._api.parts(self._request, self._response)
+        self.choices = [] if self._response is None else self._api.choices(self._response)
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider reported in the response.
+
+        Raises:
+            ValueError: a count is none.
+        """
+        if self._response is None:
+            return None
+        usage = self._api.usage(self._response)
+        return None if usage == Usage() else usage
+
+    def reader(self, kind: str) -> Callable[[msgspec.Raw], list[Segment]]:
+        """What takes pieces of the prompt of one kind apart; it raises ValueError."""
+        api, mend = self._api, self._mend
+        return lambda raw: _mended(api.segments(Part(kind, raw)), mend)
+
+    def completions(self) -> Iterator[list[Segment]]:
+        """The choices as segments."""
+        for choice in self.choices:
+            yield _mended(choice.segments, self._mend)
+
+    @property
+    def api(self) -> str:
+        """The API, as the parsers are named."""
+        return self._api.name
+
+
+class BodyPaths:
+    """The prompts and completions of one file's exchanges, in its tree."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._paths: dict[tuple[str, str], MessagePaths] = {}
+
+    def prompt(self, exchange: Exchange, missing: str) -> int:
+        """The node where an exchange's prompt ends.
+
+        Args:
+            missing: names the prompt if the log does not hold it; no other call has this name.
+
+        Raises:
+            ValueError: a message cannot be read.
+        """
+        if not exchange.parts:
+            return self._tree.extend(ROOT, Kind.UNLOGGED, "", missing)
+        node = ROOT
+        for part in exchange.parts:
+            key = (exchange.api, part.reader)
+            paths = self._paths.get(key)
+            if paths is None:
+                paths = MessagePaths(self._tree, exchange.reader(part.reader))
+                self._paths[key] = paths
+            node = paths.step(node, part.raw)
+        return node
+
+    def completions(self, exchange: Exchange, prompt: int) -> list[int]:
+        """The nodes where the choices end."""
+        return [extend_all(self._tree, prompt, each) for each in exchange.completions()]
+
+
+def _mended(segments: list[Segment], mend: Mend | None) -> list[Segment]:
+    return segments if mend is None else [mend(each) for each in segments]
+
+
+def choice_records(
+    tree: Tree, call: Call, choices: list[Choice], ends: list[int]
+) -> Iterator[Record]:
+    """The choices of a call as rollouts of its prompt, where there are several, and the scores of
+    their tokens, where those were logged."""
+    traces = [call.trace] * len(choices)
+    if len(choices) > 1:
+        group = tree.hash_of(call.prompt)
+        name = call.identity[1] if call.identity else f"{call.trace}/{call.offset}"
+        traces = [f"{name}/{number}" for number in range(len(choices))]
+        for trace, end in zip(traces, ends, strict=True):
+            yield Trace(id=trace, parent=call.trace, group=group, prompt=call.prompt, leaf=end)
+    for trace, choice, end in zip(traces, choices, ends, strict=True):
+        if choice.scores is not None:
+            yield Scores(
+                trace=trace,
+                line=call.line,
+                offset=call.offset,
+                prompt=call.prompt,
+                completion=end,
+                **choice.scores._asdict(),
+            )

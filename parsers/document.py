@@ -1,0 +1,46 @@
+"""Logs that are one JSON object: the whole of it, and what the head of a file shows of it."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.raw_json import Fields, complete, decode, decode_fields
+from forkpoint.parsers.records import Issue
+
+T = TypeVar("T")
+
+_ENDINGS = re.compile(r"(\.(gz|zst|json|jsonl|traj))+$")
+
+
+def read_document(log: Log) -> Line | Issue:
+    """The whole file as one record."""
+    data = log.document()
+    return data if isinstance(data, Issue) else Line(data, 1, 0)
+
+
+def decode_document(document: Line, decoder: msgspec.json.Decoder[T]) -> T | Issue:
+    """The document's value, or why it has none."""
+    try:
+        return decode(document.data, decoder, "document")
+    except BAD_RECORD as error:
+        return document.issue(error)
+
+
+def head_fields(head: Head) -> Fields:
+    """The fields of the object that a file begins with, as far as the head holds them; none if it
+    begins with something else. What is cut off at the end of the head is closed or left out."""
+    if head.data.lstrip()[:1] != b"{":
+        return {}
+    try:
+        return decode_fields(complete(head.data.lstrip()))
+    except BAD_RECORD:
+        return {}
+
+
+def run_name(log: Log) -> str:
+    """A file's name without the endings of logs and of compression."""
+    return _ENDINGS.sub("", log.path.name) or log.path.name

@@ -1,0 +1,106 @@
+"""Rollouts logged as token ids with a mask: which ids a model sampled, and which it was given.
+
+A multi-turn rollout is one sequence in which sampled runs and the environment's words take turns.
+Each run is a call, whose prompt is all that stands before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import isnan
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from forkpoint.parsers.base import ROOT, Tree
+from forkpoint.parsers.logs import Line
+from forkpoint.parsers.records import Call, Record, Scores, Trace, Usage
+
+
+class Run(NamedTuple):
+    """Ids sampled in one go: positions [start, end) of a sequence."""
+
+    start: int
+    end: int
+
+
+class SampledIds(NamedTuple):
+    """One rollout's whole sequence, prompts and completions."""
+
+    ids: list[int]
+    runs: list[Run]
+    """What was sampled, in order."""
+    logprobs: Sequence[float | None] | None = None
+    """ln p of every id of the sequence; what stands outside the runs is not looked at."""
+    text: int | None = None
+    """Node where the whole sequence ends as text."""
+    usage: Usage | None = None
+    """What the log reports for the rollout. It is a call's only if there is one call."""
+
+
+def sampled_runs(mask: npt.ArrayLike, start: int = 0) -> list[Run]:
+    """Where a mask is not 0.
+
+    Args:
+        start: the position in the sequence that the mask's first entry stands for.
+
+    >>> sampled_runs([0, 1, 1, 0, 1], start=10)
+    [Run(start=11, end=13), Run(start=14, end=15)]
+    """
+    shown = np.concatenate(([False], np.asarray(mask, dtype=np.float64) != 0, [False]))
+    edges = (np.flatnonzero(shown[1:] != shown[:-1]) + start).tolist()
+    return [Run(*edge) for edge in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def rollout_records(
+    tree: Tree, sampled: SampledIds, trace: Trace, place: Line, turn: str = ""
+) -> Iterator[Record]:
+    """The rollout with its leaf, then a call for each run and the logprobs of what it sampled.
+
+    Args:
+        turn: begins the calls' names, where the trace has several sequences.
+
+    Raises:
+        ValueError: an id is none, or there are not as many logprobs as ids.
+    """
+    ids, runs, logprobs = sampled.ids, sampled.runs, sampled.logprobs
+    if logprobs is not None and len(logprobs) != len(ids):
+        raise ValueError(f"{len(logprobs)} logprobs for {len(ids)} tokens")
+    leaf = tree.extend_tokens(ROOT, ids)
+    yield msgspec.structs.replace(trace, leaf=leaf if ids else None)
+    for number, run in enumerate(runs):
+        prompt = tree.extend_tokens(ROOT, ids[: run.start])
+        whole = run.end == len(ids)
+        completion = leaf if whole else tree.extend_tokens(ROOT, ids[: run.end])
+        yield Call(
+            identity=(trace.id, f"{turn}{number}"),
+            trace=trace.id,
+            line=place.line,
+            offset=place.offset,
+            prompt=prompt,
+            completion=completion,
+            text=sampled.text if whole else None,
+            usage=sampled.usage if len(runs) == 1 else None,
+        )
+        known = None if logprobs is None else _logged(logprobs[run.start : run.end])
+        if known is not None:
+            yield Scores(
+                trace=trace.id,
+                line=place.line,
+                offset=place.offset,
+                prompt=prompt,
+                completion=completion,
+                tokens=ids[run.start : run.end],
+                logprobs=known,
+            )
+
+
+def _logged(logprobs: Sequence[float | None]) -> list[float | None] | None:
+    """A run's logprobs; ``None`` if they are all 0, which is how trainers fill in missing ones."""
+    if not any(logprobs):
+        return None
+    if np.isnan(np.array(logprobs, dtype=np.float64)).any():  # None becomes NaN here
+        return [None if value is None or isnan(value) else value for value in logprobs]
+    return list(logprobs)
