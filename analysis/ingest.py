@@ -278,6 +278,24 @@ def _is_under(path: str, paths: Sequence[Path]) -> bool:
     return any(path == str(each) or path.startswith(f"{each}{os.sep}") for each in paths)
 
 
+# fmt: off
+NO_LOGS = frozenset((
+    "md", "rst", "py", "pyi", "pyc", "ipynb", "js", "mjs", "ts", "tsx", "jsx", "css", "html",
+    "c", "h", "cc", "cpp", "rs", "go", "java", "rb", "sh", "toml", "yaml", "yml", "cfg", "ini",
+    "lock", "png", "jpg", "jpeg", "gif", "svg", "webp", "pdf", "so", "a", "o", "dll", "exe",
+    "whl", "woff", "woff2", "ttf", "mp3", "mp4", "wav",
+))
+# fmt: on
+"""Endings of files that are no logs, whatever lies in a folder: not looked into, not counted. A file that
+is named itself is always looked into."""
+
+
+def _may_be_log(entry: os.DirEntry[str]) -> bool:
+    _, dot, ending = entry.name.rpartition(".")
+    has_other_ending = not dot or ending.lower() not in NO_LOGS
+    return has_other_ending or entry.name == MAP_FILE or entry.is_dir()
+
+
 def _walk(paths: Sequence[Path]) -> Iterator[tuple[str, int, int] | str]:
     """Yield (path, size, mtime in ns) of regular files, and a message for what cannot be looked at.
 
@@ -293,7 +311,11 @@ def _walk(paths: Sequence[Path]) -> Iterator[tuple[str, int, int] | str]:
                 continue
             if stat.S_ISDIR(status.st_mode):
                 entries = sorted(os.scandir(path), key=lambda entry: entry.name, reverse=True)
-                waiting += [(entry.path, entry.stat) for entry in entries if entry.name != ".git"]
+                waiting += [
+                    (entry.path, entry.stat)
+                    for entry in entries
+                    if entry.name != ".git" and _may_be_log(entry)
+                ]
             elif stat.S_ISREG(status.st_mode):
                 yield path, status.st_size, status.st_mtime_ns
         except OSError as error:
