@@ -45,12 +45,14 @@ def price_scope(store: Store, overrides: Path | None) -> str:
         f"""
         CREATE OR REPLACE TEMP TABLE scope_priced_as AS
         SELECT call_no, provider, {_PRICED_AS} AS model, started_at, input_tokens,
-               cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens
+               cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens, is_sum
         FROM scope_calls
         """
     )
     book = _update_prices(store, overrides)
-    priced = priced_calls_sql("scope_priced_as", "prices")
+    # Of several requests counted together each is shorter than their sum.
+    sizing = "CASE WHEN c.is_sum THEN least(c.input_tokens, 1) ELSE c.input_tokens END"
+    priced = priced_calls_sql("scope_priced_as", "prices", sizing=sizing)
     store.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE scope_costs AS

@@ -184,7 +184,7 @@ def _plan(
     }
     next_id = 1 + max((each.source_id for each in known.values()), default=0)
     seen: set[str] = set()
-    entries = list(_walk(paths))
+    entries = _with_write_ahead_logs(list(_walk(paths)))
     maps = _Maps(
         given=options.sample_map or "",
         last_given=store.get_meta(SAMPLE_MAP) or "",
@@ -320,6 +320,31 @@ def _walk(paths: Sequence[Path]) -> Iterator[tuple[str, int, int] | str]:
                 yield path, status.st_size, status.st_mtime_ns
         except OSError as error:
             yield f"{path}: {(error.strerror or 'unreadable').lower()}"
+
+
+_WRITE_AHEAD = ("-wal", "-shm", "-journal")
+
+
+def _with_write_ahead_logs(
+    entries: list[tuple[str, int, int] | str],
+) -> list[tuple[str, int, int] | str]:
+    """SQLite writes new rows beside its database first: a database has changed if that file has."""
+    beside = {
+        each[0]: each[1:]
+        for each in entries
+        if not isinstance(each, str) and each[0].endswith(_WRITE_AHEAD)
+    }
+    if not beside:
+        return entries
+    found: list[tuple[str, int, int] | str] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            found.append(entry)
+        elif entry[0] not in beside:
+            path, size, mtime_ns = entry
+            more, later = beside.get(f"{path}-wal", (0, 0))
+            found.append((path, size + more, max(mtime_ns, later)))
+    return found
 
 
 def _again(status: os.stat_result, seen: set[tuple[int, int]]) -> bool:

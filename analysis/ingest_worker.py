@@ -60,6 +60,7 @@ CALL_COLUMNS = (
     "service_tier",
     "miss_reason",
     "logged_cost_usd",
+    "is_sum",
     "prompt",
     "completion",
     "text",
@@ -233,6 +234,21 @@ def fingerprint(path: Path, read_bytes: int) -> tuple[bytes, bytes]:
     return hashlib.sha256(head).digest(), hashlib.sha256(tail).digest()
 
 
+def on_disk(path: Path) -> tuple[int, int]:
+    """(bytes, time of the last change in ns) of a log, with what SQLite has written beside its database
+    and not yet into it.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    state = path.stat()
+    try:
+        beside = path.with_name(f"{path.name}-wal").stat()
+    except OSError:
+        return state.st_size, state.st_mtime_ns
+    return state.st_size + beside.st_size, max(state.st_mtime_ns, beside.st_mtime_ns)
+
+
 @cache
 def _counter(encoding: str) -> Any:
     from forkpoint.analysis.tokens import Tokenizer
@@ -243,7 +259,7 @@ def _counter(encoding: str) -> Any:
 def _read_file(task: Task, options: Options, batch: Batch) -> None:
     path = Path(task.path)
     try:
-        stat = path.stat()
+        n_bytes, mtime_ns = on_disk(path)
         parser = _parser_of(task, path)
     except (OSError, UnreadableLog, AmbiguousFormat) as error:
         reason = str(error) if not isinstance(error, OSError) else describe(error)
@@ -265,8 +281,8 @@ def _read_file(task: Task, options: Options, batch: Batch) -> None:
             path=task.path,
             format=parser.name,
             note=task.note,
-            n_bytes=stat.st_size,
-            mtime_ns=stat.st_mtime_ns,
+            n_bytes=n_bytes,
+            mtime_ns=mtime_ns,
             read_bytes=log.end,
             next_line=log.next_line,
             head_hash=head,
@@ -289,8 +305,7 @@ def _parser_of(task: Task, path: Path) -> Parser | None:
 
 def _unread(task: Task, path: Path, note: str) -> Source:
     try:
-        stat = path.stat()
-        n_bytes, mtime_ns = stat.st_size, stat.st_mtime_ns
+        n_bytes, mtime_ns = on_disk(path)
     except OSError:
         n_bytes, mtime_ns = -1, -1
     return Source(
@@ -419,6 +434,7 @@ def _call_row(task: Task, tree: ShardTree, call: Call) -> tuple[Any, ...]:
         call.service_tier,
         call.miss_reason,
         call.logged_cost_usd,
+        call.is_sum,
         tree.node_hashes[call.prompt],
         None if call.completion is None else tree.node_hashes[call.completion],
         None if call.text is None else tree.node_hashes[call.text],

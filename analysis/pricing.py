@@ -485,8 +485,8 @@ FROM usage c LEFT JOIN tiers p
   AND (p.valid_from IS NULL OR c._at >= p.valid_from)
   AND (p.valid_until IS NULL OR c._at < p.valid_until)
   AND c._second_of_day >= p.day_from AND c._second_of_day < p.day_until
-  AND c.input_tokens > p.min_input_tokens
-  AND (p.max_input_tokens IS NULL OR c.input_tokens <= p.max_input_tokens)
+  AND {sizing} > p.min_input_tokens
+  AND (p.max_input_tokens IS NULL OR {sizing} <= p.max_input_tokens)
   AND c.output_tokens IS NOT NULL
   AND c._uncached >= 0 AND c._write >= 0
 """
@@ -494,12 +494,18 @@ FROM usage c LEFT JOIN tiers p
 _ALL_COLUMNS = "c.* EXCLUDE (_at, _second_of_day, _read, _write_1h, _write, _uncached)"
 
 
-def priced_calls_sql(calls: str = "calls", prices: str = "prices", keep: str = _ALL_COLUMNS) -> str:
+def priced_calls_sql(
+    calls: str = "calls",
+    prices: str = "prices",
+    keep: str = _ALL_COLUMNS,
+    sizing: str = "c.input_tokens",
+) -> str:
     """A query with one row per call of the table `calls` and what the call cost.
 
     `calls` has the columns provider, model, started_at (TIMESTAMP, UTC), input_tokens (all of
     them), cache_read_tokens, cache_write_tokens (all), cache_write_1h_tokens and output_tokens;
-    `prices` holds `Rate` rows; `keep` is a select list over ``c``, the calls. Rows gain:
+    `prices` holds `Rate` rows; `keep` is a select list over ``c``, the calls; `sizing` is the prompt
+    size that thresholds of a price look at. Rows gain:
 
     - ``cost_usd`` = ``uncached_usd`` + ``cache_read_usd`` + ``cache_write_usd`` (all writes)
       + ``output_usd`` + ``request_usd``;
@@ -513,4 +519,4 @@ def priced_calls_sql(calls: str = "calls", prices: str = "prices", keep: str = _
     output not stated, or parts that exceed the whole. Cache counts not stated are priced as none.
     A call without a time is priced as of midnight UTC today.
     """
-    return _PRICED_CALLS.format(calls=calls, prices=prices, keep=keep)
+    return _PRICED_CALLS.format(calls=calls, prices=prices, keep=keep, sizing=sizing)

@@ -75,7 +75,8 @@ class Prompts:
         n_bytes: per node, of canonical content.
         prompt, completion: per call, node index; -1 for no completion.
         text: per call, node where its token ids end as text; -1 where only one of them was logged.
-        billed: per call, billed input tokens; -1 without usage.
+        billed: per call, billed input tokens; -1 without usage, and for a sum of several requests.
+        is_sum: per call, whether it stands for several requests: its size is then unknown.
         output: per call, billed output tokens; 0 without usage.
         model: per call, an index into `models`.
         trace: per call, a number that calls of one trace share.
@@ -93,6 +94,7 @@ class Prompts:
     text: Ints
     billed: Ints
     output: Ints
+    is_sum: Flags
     model: Ints
     trace: Ints
     models: list[str]
@@ -145,7 +147,7 @@ class Prompts:
     def size(self) -> Ints:
         """Input tokens per call: billed, else counted; -1 where neither is known."""
         counted = np.where(self.counted, self.token_depth[self.prompt], -1)
-        return np.where(self.billed >= 0, self.billed, counted)
+        return np.where(self.is_sum, -1, np.where(self.billed >= 0, self.billed, counted))
 
     @cached_property
     def bare(self) -> Flags:
@@ -243,7 +245,8 @@ def load_prompts(store: Store) -> Prompts:
         SELECT coalesce(p.i, 0) AS prompt,
                CASE WHEN completion IS NULL THEN -1 ELSE coalesce(c.i, -1) END AS completion,
                coalesce(t.i, -1) AS text,
-               coalesce(input_tokens, -1) AS billed, coalesce(output_tokens, 0) AS output,
+               CASE WHEN is_sum THEN -1 ELSE coalesce(input_tokens, -1) END AS billed,
+               coalesce(output_tokens, 0) AS output, is_sum::INTEGER AS is_sum,
                dense_rank() OVER (ORDER BY trace_id) - 1 AS trace,
                dense_rank() OVER (ORDER BY coalesce(model, '')) - 1 AS model
         FROM scope_calls
@@ -269,6 +272,7 @@ def load_prompts(store: Store) -> Prompts:
         text=calls["text"],
         billed=calls["billed"],
         output=calls["output"],
+        is_sum=calls["is_sum"] > 0,
         trace=calls["trace"],
         model=calls["model"],
         models=[name for (name,) in models],

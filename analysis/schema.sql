@@ -67,6 +67,7 @@ CREATE TABLE calls (
     service_tier       VARCHAR,
     miss_reason        VARCHAR,        -- the provider's own word
     logged_cost_usd    DOUBLE,
+    is_sum             BOOLEAN NOT NULL, -- several requests that the log counts only together
     prompt             UUID NOT NULL,  -- node where the prompt ends
     completion         UUID,
     text               UUID,           -- where token ids were logged with their text: its end as text

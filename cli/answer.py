@@ -346,7 +346,7 @@ def entropy(report: Report) -> list[str]:
         f"{count(found.tokens, 'token')} with logprobs",
     ]
     if found.threshold_nats is not None:
-        parts.append(f"the top {percent(found.top_share)} reach {found.threshold_nats:.2f} nats")
+        parts.append(f"the top {100 * found.top_share:.0f} % reach {found.threshold_nats:.2f} nats")
     return parts
 
 
@@ -588,12 +588,18 @@ def _entropy_section(report: Report) -> Section:
         rows = [
             ("tokens with logprobs", f"{found.tokens:,}"),
             ("mean entropy", f"{between(found.mean_lower_nats, found.mean_upper_nats)} nats"),
-            ("mean surprisal of the sampled tokens", f"{between(*[found.mean_surprisal_nats] * 2)} nats"),
+            (
+                "mean surprisal of the sampled tokens",
+                f"{between(*[found.mean_surprisal_nats] * 2)} nats",
+            ),
             (f"the top {percent(found.top_share)} begin at", f"{certain} nats"),
             ("tokens above that for certain", f"{found.fork:,}"),
             ("below it for certain", f"{found.not_fork:,}"),
             ("undecided", f"{found.undecided:,}"),
-            (f"entropy that the top {percent(found.top_share)} carry", percent(found.top_mass_share)),
+            (
+                f"entropy that the top {percent(found.top_share)} carry",
+                percent(found.top_mass_share),
+            ),
         ]
     return Section(
         "Token entropy",

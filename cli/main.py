@@ -16,7 +16,14 @@ from typer.core import TyperGroup
 from forkpoint import __version__
 from forkpoint.analysis.cache_policy import EngineRule, Eviction
 from forkpoint.cli import options
-from forkpoint.cli.options import By, PlainFormat, ReportFormat, RowsFormat, Tokenizer
+from forkpoint.cli.options import (
+    By,
+    CheckFormat,
+    PlainFormat,
+    ReportFormat,
+    RowsFormat,
+    Tokenizer,
+)
 from forkpoint.cli.text import plain
 from forkpoint.errors import ForkpointError
 
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
     from forkpoint.cli.answer import Reporter
     from forkpoint.cli.locations import AgentLogs
 
-_ERROR, _INTERRUPTED = 1, 130
+_ERROR, _GATE_FAILED, _INTERRUPTED = 1, 3, 130
 _MAX_ERROR = 2000
 
 
@@ -112,7 +119,7 @@ def forkpoint(
 
     Without a command: the report on the agent logs that this machine has.
 
-    Exit codes: 0 ok, 1 error, 2 wrong usage.
+    Exit codes: 0 ok, 1 error, 2 wrong usage, 3 a limit of check failed.
     """
     if ctx.invoked_subcommand is None:
         report(store=os.environ.get(options.STORE_VARIABLE) or None)
@@ -312,6 +319,184 @@ def prefixes(
     write_prefixes(tree, form, sys.stdout)
 
 
+@app.command(short_help="Groups of rollouts: what they share, what trees would buy, when to stop.")
+def rollouts(
+    paths: options.Paths = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group", metavar="ID", show_default=False,
+            help="Draw this group as a tree instead. Any part of its name that no other has is enough.",
+        ),
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            "--pairs", metavar="FILE", show_default=False,
+            help="Write preference pairs (JSON lines: prompt, chosen, rejected, …) instead: at each "
+            "fork, the continuation that earned most against the one that earned least. "
+            "- is standard output.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let --pairs replace a file that exists.")
+    ] = False,
+    answer_pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--answer-pattern", metavar="REGEX", show_default=False,
+            help="How an answer looks in a rollout's last text; group 1, if there is one, is the "
+            "answer. Goes before the answers that logs state and the usual forms.",
+        ),
+    ] = None,
+    orders: Annotated[
+        int,
+        typer.Option(
+            "--orders", min=1, max=100_000,
+            help="Random orders that figures on stopping early are averaged over.",
+        ),
+    ] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of those orders.")] = 0,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top", min=1, max=1_000_000, show_default=False,
+            help="Groups, or with --group lines of its tree, at most. Default: 5 groups or 60 lines "
+            "on the screen, all in JSON.",
+        ),
+    ] = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    model: options.Model = None,
+    project: options.Project = None,
+    form: Annotated[
+        PlainFormat, typer.Option("--format", help="How to answer.")
+    ] = PlainFormat.TABLE,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+    strict: options.Strict = False,
+    workers: options.Workers = None,
+    keep_text: options.KeepText = False,
+    quiet: options.Quiet = False,
+) -> None:  # fmt: skip
+    """Read what is new under the paths, then show groups of rollouts (samples of one prompt or
+    task): what they share, what their tokens buy if sampled as trees, what they answered, and when
+    sampling could have stopped.
+
+    \b
+    Examples:
+      forkpoint rollouts runs/
+      forkpoint rollouts runs/ --group task-17
+      forkpoint rollouts runs/ --pairs pairs.jsonl
+      forkpoint rollouts runs/ --answer-pattern "ANSWER: (.+)"
+    """
+    from forkpoint.cli.output import check_output, write_output
+    from forkpoint.cli.rollouts import (
+        check_together,
+        pairs_written,
+        parse_answer_pattern,
+        write_pairs,
+        write_rollouts,
+    )
+
+    filters = _filters(since, until, model, project)
+    pattern = None if answer_pattern is None else parse_answer_pattern(answer_pattern)
+    check_together(group=group, pairs=pairs, answer_pattern=answer_pattern)
+    if pairs is not None:
+        check_output(pairs, force=force)
+    agents = [] if paths else _default_logs()
+    found = _existing(agents)
+    if not paths and not found and form is PlainFormat.TABLE and pairs is None:
+        _print_where_it_looked(agents)
+        return
+    with _open_store(store, tokenizer) as opened:
+        where = _resolved(paths or found) or _looked_in(agents)
+        if paths or found:
+            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+        if pairs is not None:
+            from forkpoint.analysis.preference_pairs import build_pairs
+
+            written: list[tuple[int, int]] = []
+            write_output(
+                lambda out: written.append(
+                    write_pairs(build_pairs(opened, where, filters=filters), out)
+                ),
+                pairs,
+                force=force,
+            )
+            if not quiet:
+                _say(pairs_written(*written[0]))
+        elif group is not None:
+            from forkpoint.analysis.drawn_tree import build_drawn_tree
+            from forkpoint.cli.drawn_tree import write_drawn_tree
+
+            tree = build_drawn_tree(opened, where, group, filters=filters)
+            write_drawn_tree(tree, form, sys.stdout, top=top)
+        else:
+            from forkpoint.analysis.rollout_answer import build_rollouts
+
+            answer = build_rollouts(
+                opened, where, filters=filters, pattern=pattern, orders=orders, seed=seed
+            )
+            write_rollouts(answer, form, sys.stdout, top=top, store=_named(store))
+
+
+@app.command(short_help="Where rollouts and prompts part, and where the model was unsure.")
+def forks(
+    paths: options.Paths = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold", min=0, metavar="NATS", show_default=False,
+            help="Entropy from which a token counts as one of high entropy. Default: what the top "
+            "20 % of all tokens reach.",
+        ),
+    ] = None,
+    top: Annotated[
+        int, typer.Option("--top", min=1, max=10_000, help="Fork points of each kind, at most.")
+    ] = 5,
+    since: options.Since = None,
+    until: options.Until = None,
+    model: options.Model = None,
+    project: options.Project = None,
+    form: Annotated[
+        PlainFormat, typer.Option("--format", help="How to answer.")
+    ] = PlainFormat.TABLE,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+    strict: options.Strict = False,
+    workers: options.Workers = None,
+    keep_text: options.KeepText = False,
+    quiet: options.Quiet = False,
+) -> None:  # fmt: skip
+    """Read what is new under the paths, then show fork points: where rollouts of one group part and
+    what each way earned, where prompts part, and, where logs hold logprobs, at which tokens the
+    model was unsure.
+
+    \b
+    Examples:
+      forkpoint forks runs/
+      forkpoint forks runs/ --top 20
+      forkpoint forks runs/ --threshold 0.672
+    """
+    from forkpoint.analysis.fork_answer import build_forks
+    from forkpoint.cli.forks import check_threshold, write_forks
+
+    filters = _filters(since, until, model, project)
+    check_threshold(threshold)
+    agents = [] if paths else _default_logs()
+    found = _existing(agents)
+    if not paths and not found and form is PlainFormat.TABLE:
+        _print_where_it_looked(agents)
+        return
+    with _open_store(store, tokenizer) as opened:
+        where = _resolved(paths or found) or _looked_in(agents)
+        if paths or found:
+            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+        answer = build_forks(opened, where, filters=filters, threshold=threshold, top=top)
+    write_forks(answer, form, sys.stdout, store=_named(store))
+
+
 @app.command(short_help="What a prefix cache of some size and policy would have served.")
 def simulate(
     paths: options.Paths = None,
@@ -404,6 +589,150 @@ def simulate(
             opened, where, policy=policy, block_size=block_size, sweep=sweep, filters=filters
         )
     write_simulation(answer, form, sys.stdout)
+
+
+@app.command(short_help="Fail (exit code 3) where a figure passes its limit: for CI.")
+def check(
+    paths: options.Paths = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            "--max-cost", metavar="USD", show_default=False, help="What all calls may cost."
+        ),
+    ] = None,
+    max_cost_per_trace: Annotated[
+        float | None,
+        typer.Option(
+            "--max-cost-per-trace", metavar="USD", show_default=False,
+            help="What the dearest trace may cost.",
+        ),
+    ] = None,
+    min_hit_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--min-hit-rate", metavar="R", show_default=False,
+            help="Least cache reads / input tokens, as providers report them; 0 to 1.",
+        ),
+    ] = None,
+    min_cache_read_share: Annotated[
+        float | None,
+        typer.Option(
+            "--min-cache-read-share", metavar="R", show_default=False,
+            help="Least cache reads / all tokens, input and output; 0 to 1.",
+        ),
+    ] = None,
+    max_missed_tokens: Annotated[
+        float | None,
+        typer.Option(
+            "--max-missed-tokens", metavar="N", show_default=False,
+            help="Tokens that may be paid for again though they had been sent before.",
+        ),
+    ] = None,
+    max_missed_usd: Annotated[
+        float | None,
+        typer.Option(
+            "--max-missed-usd", metavar="USD", show_default=False, help="What those may cost."
+        ),
+    ] = None,
+    max_overlap_ratio: Annotated[
+        float | None,
+        typer.Option(
+            "--max-overlap-ratio", metavar="R", show_default=False,
+            help="Most of the prompt tokens that may repeat earlier prompts; 0 to 1.",
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline", metavar="FILE", show_default=False,
+            help="Compare with the figures of an earlier run.",
+        ),
+    ] = None,
+    max_regression: Annotated[
+        float | None,
+        typer.Option(
+            "--max-regression", metavar="PCT", show_default=False,
+            help="By how many percent of the baseline a figure may be worse.",
+        ),
+    ] = None,
+    write_baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-baseline", metavar="FILE", show_default=False,
+            help="Keep the figures of this run. Not over the --baseline that it fails against.",
+        ),
+    ] = None,
+    allow_missing: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-missing/--no-allow-missing", show_default=False,
+            help="Let figures pass that cannot be computed, or only in part. Default: they fail.",
+        ),
+    ] = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    model: options.Model = None,
+    project: options.Project = None,
+    form: Annotated[
+        CheckFormat, typer.Option("--format", help="How to answer.")
+    ] = CheckFormat.TABLE,
+    output: options.Output = "-",
+    force: options.Force = False,
+    prices: options.Prices = None,
+    rules: options.Rules = None,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+    strict: options.Strict = False,
+    workers: options.Workers = None,
+    keep_text: options.KeepText = False,
+    quiet: options.Quiet = False,
+) -> None:  # fmt: skip
+    """Read what is new under the paths, then hold its figures against limits: exit code 0 if all are
+    kept, 3 if one is not. Limits may also stand under [tool.forkpoint.check] in pyproject.toml or
+    forkpoint.toml, here or in a folder above; options win.
+
+    \b
+    Examples:
+      forkpoint check runs/ --max-cost 5 --min-hit-rate 0.8
+      forkpoint check runs/ --write-baseline baseline.json
+      forkpoint check runs/ --baseline baseline.json --max-regression 5 --format github
+    """
+    from forkpoint.analysis.remembered import report_on
+    from forkpoint.cli import check_config as config
+    from forkpoint.cli.baseline import read_baseline
+    from forkpoint.cli.check import keep_baseline, verdicts_on, write_check
+    from forkpoint.cli.output import check_output, write_output
+
+    filters = _filters(since, until, model, project)
+    wanted = config.options_from_command(
+        {
+            "max-cost": max_cost,
+            "max-cost-per-trace": max_cost_per_trace,
+            "min-hit-rate": min_hit_rate,
+            "min-cache-read-share": min_cache_read_share,
+            "max-missed-tokens": max_missed_tokens,
+            "max-missed-usd": max_missed_usd,
+            "max-overlap-ratio": max_overlap_ratio,
+        },
+        baseline=baseline, max_regression=max_regression, allow_missing=allow_missing,
+    ).over(config.options_from_files(Path.cwd()))  # fmt: skip
+    config.require_limits(wanted, writes_baseline=write_baseline is not None)
+    check_output(output, force=force)
+    _check_files(prices, rules)
+    before = None if wanted.baseline is None else read_baseline(wanted.baseline)
+    agents = [] if paths else _default_logs()
+    found = _existing(agents)
+    with _open_store(store, tokenizer) as opened:
+        where = _resolved(paths or found) or _looked_in(agents)
+        if paths or found:
+            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+        made = report_on(opened, where, filters=filters, by="session", prices=prices, rules=rules)
+    answer = verdicts_on(made, wanted, before)
+    write_output(lambda out: write_check(answer, form, out), output, force=force)
+    if write_baseline is not None and not keep_baseline(made, answer, write_baseline, wanted):
+        _say(f"{write_baseline} stays as it is: figures are worse than it allows")
+    if not answer.passed:
+        raise typer.Exit(_GATE_FAILED)
 
 
 @app.command(short_help="The log formats, or which one a file is of.")

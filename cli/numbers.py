@@ -102,26 +102,28 @@ def megabytes(n_bytes: int) -> str:
 
 
 def figure(value: float | None) -> str:
-    """A plain number, such as a reward, in three significant digits.
+    """A plain number, such as a reward, in three significant digits or decimals.
 
-    >>> figure(0.54321), figure(-2), figure(12345.6), figure(None)
-    ('0.543', '-2', '12,346', '–')
+    >>> figure(0.54321), figure(-2), figure(12345.6), figure(4e-8), figure(None)
+    ('0.543', '-2', '12,346', '<0.001', '–')
     """
     if value is None or not math.isfinite(value):
         return _NONE
+    if 0 < abs(value) < 0.0005:
+        return "<0.001" if value > 0 else ">-0.001"
+    if abs(value) < 1:
+        return f"{value:.3f}".rstrip("0").rstrip(".")
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def change(value: float | None) -> str:
     """A difference with its sign.
 
-    >>> change(0.01234), change(-0.5), change(-1e-17), change(None)
-    ('+0.0123', '-0.5', '0', '–')
+    >>> change(0.0123), change(-0.5), change(0.0), change(None)
+    ('+0.012', '-0.5', '0', '–')
     """
-    if value is None or not math.isfinite(value):
-        return _NONE
-    rounded = round(value, 6)
-    return f"{rounded:+.3g}" if rounded else "0"
+    shown = figure(value)
+    return f"+{shown}" if value is not None and value >= 0.0005 else shown
 
 
 def times(ratio: float | None) -> str:

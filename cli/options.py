@@ -42,6 +42,16 @@ class PlainFormat(StrEnum):
     JSON = "json"
 
 
+class CheckFormat(StrEnum):
+    """How ``check`` answers."""
+
+    TABLE = "table"
+    JSON = "json"
+    MD = "md"
+    GITHUB = "github"
+    JUNIT = "junit"
+
+
 class Tokenizer(StrEnum):
     """The vocabularies that come with the package."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TextIO
 
@@ -63,6 +63,19 @@ def parse_answer_pattern(text: str) -> re.Pattern[str]:
     except (re.error, RecursionError, OverflowError) as error:
         shown = plain(text, 60)
         raise typer.BadParameter(f"{shown!r} is no regular expression: {error}") from None
+
+
+def check_together(*, group: str | None, pairs: str | None, answer_pattern: str | None) -> None:
+    """Refuse options that would have no effect beside each other.
+
+    Raises:
+        typer.BadParameter: two of them are given.
+    """
+    if group is not None and pairs is not None:
+        raise typer.BadParameter("--group draws a tree and --pairs writes pairs: give one of them")
+    if answer_pattern is not None and (group is not None or pairs is not None):
+        other = "--group" if group is not None else "--pairs"
+        raise typer.BadParameter(f"{other} does not use --answer-pattern")
 
 
 def write_pairs(pairs: Iterable[PreferencePair], out: TextIO) -> tuple[int, int]:
@@ -145,24 +158,25 @@ def _nothing(answer: RolloutsAnswer, width: int, store: str | None) -> list[Line
 def _what_there_is(answer: RolloutsAnswer, width: int) -> list[Line]:
     found = answer.rollouts
     facts = answer.provenance
-    each = "" if found.groups == 1 else f" of {found.rollouts / found.groups:.3g} each"
-    counts = [f"{count(found.groups, 'group')}, {count(found.rollouts, 'rollout')}{each}"]
-    if found.groups == 1:
-        counts = [f"1 group of {count(found.rollouts, 'rollout')}"]
+    counts = [f"1 group of {count(found.rollouts, 'rollout')}"]
+    if found.groups > 1:
+        mean = found.rollouts / found.groups
+        counts = [f"{found.groups:,} groups × {mean:.3g} rollouts", f"{found.rollouts:,} in all"]
     if facts.first_call is not None:
         counts.append(period(facts.first_call, facts.last_call))
     lines: list[Line] = [*map(bold, flow(counts, width))]
     if found.sized_rollouts:
-        alone = [f"{tokens(found.flat_tokens)} tokens", "prompt and response of each rollout"]
+        alone = [f"{tokens(found.flat_tokens)} tokens, prompt and response of each rollout"]
+        once = "what rollouts of a group begin with alike counted once"
         shared = [
-            f"{tokens(found.tree_tokens)} tokens",
-            f"equal beginnings in a group once: overlap (POR) {percent(found.overlap_ratio)}",
+            f"{tokens(found.tree_tokens)} tokens, {once}",
+            f"overlap (POR) {percent(found.overlap_ratio)}",
         ]
         lines += labelled("One by one", alone, width)
         lines += labelled("As trees", shared, width)
         lines += labelled("Training", _bound(found), width)
     if found.turns > found.rollouts:
-        turns = [f"{found.distinct_turns:,} distinct of {found.turns:,}", "one turn: one model call"]
+        turns = [f"{found.distinct_turns:,} distinct of {found.turns:,} (one turn: one model call)"]
         lines += labelled("Turns", turns, width)
     rewards = _rewards(found)
     if rewards:
@@ -174,7 +188,7 @@ def _what_there_is(answer: RolloutsAnswer, width: int) -> list[Line]:
 
 
 def _bound(found: Rollouts) -> list[str]:
-    parts = [f"at most {times(found.bound)} faster if every equal beginning is computed once"]
+    parts = [f"at most {times(found.bound)} faster if every shared prefix is computed once"]
     if found.rho is not None:
         parts.append(f"{times(found.rho)} sharing prompts only")
     return parts
@@ -217,7 +231,10 @@ def _drift(drift: Drift | None) -> list[str]:
 
 def _groups(groups: Sequence[RolloutGroup], width: int, top: int) -> list[Line]:
     columns = [column for column in _GROUP_COLUMNS if width >= column[1]]
-    header = [name for name, *_ in columns]
+    header = [
+        "Biggest groups" if width >= _MEDIUM else "Groups",
+        *(name for name, *_ in columns[1:]),
+    ]
     rows = [header] + [[show(group) for *_, show in columns] for group in groups[:top]]
     rows = without_empty_columns(rows)
     first, *lines = grid(rows, width, numbers=range(1, len(rows[0])), flexible=0, keep_end=True)
@@ -228,8 +245,8 @@ def _groups(groups: Sequence[RolloutGroup], width: int, top: int) -> list[Line]:
     return shown
 
 
-_GROUP_COLUMNS = (
-    ("Biggest groups", 0, lambda group: f"  {plain(group.group, 200)}"),
+_GROUP_COLUMNS: tuple[tuple[str, int, Callable[[RolloutGroup], str]], ...] = (
+    ("Groups", 0, lambda group: f"  {plain(group.group, 200)}"),
     ("rollouts", 0, lambda group: f"{group.rollouts:,}"),
     ("distinct", _WIDE, lambda group: f"{group.distinct_rollouts:,}"),
     ("tokens", 0, lambda group: tokens(group.flat_tokens if group.sized_rollouts else None)),
@@ -261,18 +278,26 @@ def _budget(budget: TreeBudget | None, width: int) -> list[Line]:
         ["  sampled alone, as logged", f"{budget.chains:,}", f"{budget.distinct:,} distinct"],
     ]
     if budget.branches is not None:
-        more = times(budget.branches / budget.chains)
-        rows.append(["  branched where these forked", tokens(round(budget.branches)), more])
+        bought, more = f"{budget.branches:,.0f}", times(budget.branches / budget.chains)
+        rows.append(["  branched where these forked, in larger groups", bought, more])
     by_ratio = budget.branches_by_ratio
     rows.append(
-        ["  the same by proportion", tokens(round(by_ratio)), times(by_ratio / budget.chains)]
+        [
+            "  the same, in more groups of this size",
+            f"{by_ratio:,.0f}",
+            times(by_ratio / budget.chains),
+        ]
     )
     for scheme in budget.schemes:
         ratio = scheme.trajectory_ratio
-        bought = "–" if ratio is None else tokens(round(ratio * budget.chains))
+        bought = "–" if ratio is None else f"{ratio * budget.chains:,.0f}"
         rows.append([f"  {_scheme(scheme, width)}", bought, times(ratio)])
+    if width < _MEDIUM:
+        rows = [[name.replace("where these forked, ", ""), *cells] for name, *cells in rows]
+    if width < _NARROW:
+        rows = [row[:2] for row in rows]
     shown: list[Line] = [*map(bold, flow(title, width))]
-    shown += grid(rows, width, numbers=(1, 2), flexible=0)
+    shown += grid(rows, width, numbers=range(1, len(rows[0])), flexible=0)
     return [*shown, *_curve(budget, width), *_merged(budget, width)]
 
 
@@ -291,9 +316,12 @@ def _scheme(scheme: Scheme, width: int) -> str:
     if width < _MEDIUM:
         return f"as {name} samples"
     if words is None or len(words) != len(values):
-        return f"as {name} samples: {plain(scheme.parameters, 60)}"
-    numbers = ", ".join(f"{value} {word}" for value, word in zip(values, words, strict=True))
-    return f"as {name} samples: {numbers}"
+        return f"as {name}: {plain(scheme.parameters, 60)}"
+    numbers = ", ".join(
+        f"{value} {word.removesuffix('s') if value == '1' else word}"
+        for value, word in zip(values, words, strict=True)
+    )
+    return f"as {name}: {numbers}"
 
 
 def _curve(budget: TreeBudget, width: int) -> list[Line]:
@@ -303,7 +331,7 @@ def _curve(budget: TreeBudget, width: int) -> list[Line]:
         return []
     step = -(-len(points) // _CURVE_ROWS)
     kept = points[::-1][::step][::-1]
-    rows = [["  rollouts of a group", "tokens alone", "as one tree", "distinct"]] + [
+    rows = [["  Rollouts of a group", "tokens alone", "as one tree", "distinct"]] + [
         [
             f"  {point.rollouts:,}",
             tokens(round(point.chain_tokens)),
@@ -313,8 +341,9 @@ def _curve(budget: TreeBudget, width: int) -> list[Line]:
         for point in kept
     ]
     if width < _NARROW:
-        rows[0] = ["  rollouts", "alone", "as tree", "distinct"]
-    return [*grid(rows, width, numbers=(1, 2, 3), flexible=0)]
+        rows[0] = ["  Rollouts", "alone", "as tree", "distinct"]
+    first, *lines = grid(rows, width, numbers=(1, 2, 3), flexible=0)
+    return [bold(first), *lines]
 
 
 def _merged(budget: TreeBudget, width: int) -> list[Line]:
@@ -324,13 +353,14 @@ def _merged(budget: TreeBudget, width: int) -> list[Line]:
     ]
     if not found:
         return []
-    label = "  if a group stayed together for the first" if width >= _MEDIUM else "  together for"
+    label = "  Were a group together for the first" if width >= _MEDIUM else "  Together for"
     rows = [
         [label, *(f"{each.fraction:.0%}".replace("%", " %") for each in found)],
         ["  a tree saves", *(percent(each.saving) for each in found)],
-        ["  together there now", *(percent(each.merged) for each in found)],
+        ["  together as logged", *(percent(each.merged) for each in found)],
     ]
-    return [*grid(rows, width, numbers=range(1, len(rows[0])), flexible=0)]
+    first, *lines = grid(rows, width, numbers=range(1, len(rows[0])), flexible=0)
+    return [bold(first), *lines]
 
 
 def _answers(answer: RolloutsAnswer, width: int) -> list[Line]:
@@ -344,7 +374,7 @@ def _answers(answer: RolloutsAnswer, width: int) -> list[Line]:
             width,
         )
     in_text = found.answered - found.logged_answers
-    said = [f"{found.answered:,} of {count(found.rollouts, 'rollout')}"]
+    said = [f"{found.answered:,} of {count(found.rollouts, 'rollout')} have one"]
     if found.logged_answers > 0 and in_text > 0:
         said.append(f"{found.logged_answers:,} stated by the log, {in_text:,} found in the text")
     else:
@@ -352,7 +382,7 @@ def _answers(answer: RolloutsAnswer, width: int) -> list[Line]:
     lines = labelled("Answers", said, width)
     agree = [
         f"two of a group give the same answer: {percent(found.same_answer_share)}",
-        f"its commonest one: {percent(found.modal_share)} of a group",
+        f"{percent(found.modal_share)} of a group give its commonest one",
     ]
     if found.distinct_answers is not None:
         agree.append(f"{found.distinct_answers:.1f} distinct answers a group")
@@ -383,38 +413,41 @@ def _right(found: AnswerAudit) -> list[str]:
 
 
 _RULES = {
-    "settled": "no later vote can change the winner",
-    "adaptive-consistency": "the leader is 95 % sure (Adaptive-Consistency)",
-    "esc": "5 in a row agree (ESC)",
+    "settled": "settled: no later vote can matter",
+    "adaptive-consistency": "Adaptive-Consistency: leader 95 % sure",
+    "esc": "ESC: 5 in a row agree",
 }
-"""When to stop, by the rule's name."""
+"""When to stop, by the rule's name; what it is called before the colon."""
 
 _DEEP_CONF = {
-    "online, low": "stop the unsure, surest 10 % vote (DeepConf)",
-    "online, high": "stop the least sure 10 % (DeepConf)",
-    "vote by tail": "run all, surest ends vote (DeepConf)",
+    "online, low": "DeepConf: unsure stop, top 10 % vote",
+    "online, high": "DeepConf 90: least sure 10 % stop",
+    "vote by tail": "DeepConf vote: all run, surest count",
 }
+_CLUSTERS = "pruning: of those alike, one goes on"
 
 
 def _early_stop(found: AnswerAudit | None, width: int) -> list[Line]:
     if found is None or not found.early_stop:
         return []
     rows = [["Tokens saved by stopping", "in turn", "at once", "same answer", "reward"]]
-    for rule in found.early_stop:
-        rows.append(_stop_row(_RULES.get(rule.rule, rule.rule), rule.sequential, rule.parallel))
+    rows += [
+        _stop_row(_RULES.get(rule.rule, rule.rule), rule.sequential, rule.parallel)
+        for rule in found.early_stop
+    ]
     rows += [_deep_conf(row) for row in found.deep_conf]
     if found.clusters is not None:
-        one_of = "one of those that begin alike runs on"
-        rows.append(_stop_row(one_of, None, found.clusters.outcome))
+        rows.append(_stop_row(_CLUSTERS, None, found.clusters.outcome))
+    if width < _MEDIUM:
+        rows = [[name.partition(":")[0], *cells] for name, *cells in rows]
     if width < _NARROW:
-        rows = [row[:4] for row in rows]
-        rows[0] = ["Stopping saves", "in turn", "at once", "same"]
+        rows = [["Stopping", "in turn", "at once", "same"], *(row[:4] for row in rows[1:])]
     first, *lines = grid(rows, width, numbers=range(1, len(rows[0])), flexible=0)
     shown: list[Line] = [bold(first), *lines]
     explained = [
         "in turn: rollouts begin one after the other, and those not begun are saved",
         "at once: all run together, and what they have generated by then is spent",
-        "same answer: groups whose vote stays; reward: change of its mean; the lower of both ways",
+        "same answer: groups whose vote stays; reward: change of its mean; the worse of both ways",
         f"mean of {count(found.orders, 'random order')} (seed {found.seed})",
     ]
     shown += flow(explained, width, first="  ", indent=2)
@@ -431,8 +464,8 @@ def _stop_row(name: str, in_turn: Outcome | None, at_once: Outcome | None) -> li
     ways = [each for each in (in_turn, at_once) if each is not None]
     return [
         f"  {plain(name, 80)}",
-        percent(_mean(in_turn and in_turn.tokens_saved)),
-        percent(_mean(at_once and at_once.tokens_saved)),
+        percent(None if in_turn is None else _mean(in_turn.tokens_saved)),
+        percent(None if at_once is None else _mean(at_once.tokens_saved)),
         percent(_least(_mean(each.same_answer) for each in ways)),
         change(_least(_mean(each.accuracy_change) for each in ways)),
     ]
@@ -448,7 +481,9 @@ def _least(values: Iterable[float | None]) -> float | None:
 
 def _alike(clusters: ClusterAudit) -> str:
     """How well beginning alike tells ending alike."""
-    asked = f"Do rollouts that begin alike ({clusters.first_tokens} tokens) end with the same answer?"
+    asked = (
+        f"Do rollouts that begin alike ({clusters.first_tokens} tokens) end with the same answer?"
+    )
     if clusters.auroc is None:
         return f"{asked} Too few pairs to tell"
     if clusters.auroc >= 0.8:
@@ -482,11 +517,11 @@ def _next(answer: RolloutsAnswer, width: int, store: str | None) -> list[Line]:
     name = _worth_a_look(answer.groups)
     if name is not None:
         words = ("rollouts", PATHS, f"--group {shlex.quote(name)}")
-        proposals.append((words, "draws one group as a tree"))
+        proposals.append((words, "one group, drawn as a tree"))
     if answer.rollouts.mean_reward is not None and answer.budget is not None:
         words = ("rollouts", PATHS, "--pairs pairs.jsonl")
-        proposals.append((words, "writes what did better against what did worse, for DPO"))
-    proposals.append((("forks", PATHS), "for where they part, and what that was worth"))
+        proposals.append((words, "preference pairs for DPO"))
+    proposals.append((("forks", PATHS), "where they part"))
     return next_lines(proposals, paths=answer.provenance.paths, store=store, width=width)
 
 
@@ -510,6 +545,8 @@ def _short_name(group: str, names: Sequence[str]) -> str | None:
     """The last parts of a group's name that tell it from all others; ``None``: it cannot be typed."""
     if group != plain(group, 10 * _MAX_NAME):
         return None
+    if cell_len(group) <= _MAX_NAME // 2:
+        return group
     parts = group.split("/")
     for n in range(1, len(parts) + 1):
         short = "/".join(parts[-n:])

@@ -224,7 +224,7 @@ class _Screen:
         if not has_content(self.report):
             words, purpose = ("formats", "FILE"), "says what a file is"
         elif not self.report.totals.calls:
-            words, purpose = ("rollouts", PATHS), "for their trees, budgets and answers"
+            words, purpose = ("forks", PATHS), "for where rollouts part"
         elif self.report.by:
             words, purpose = ("report", PATHS), "for worst calls and fork points"
         else:
@@ -249,9 +249,7 @@ class _Screen:
 
 def labelled(label: str, parts: Sequence[str], width: int) -> list[Line]:
     """Phrases behind a label of one or two words."""
-    first, *more = flow(
-        parts, width, first=pad(label, _LABEL_WIDTH), indent=_LABEL_WIDTH
-    )
+    first, *more = flow(parts, width, first=pad(label, _LABEL_WIDTH), indent=_LABEL_WIDTH)
     head = Text(first)
     head.stylize("bold", 0, _LABEL_WIDTH)
     return [head, *more]
@@ -271,10 +269,15 @@ def next_lines(
         paths, store: as in `next_command`.
     """
     room = width - len("Next: ")
-    commands = [next_command(*words, paths=paths, store=store, room=room) for words, _ in proposals]
-    longest = max(map(cell_len, commands), default=0)
+    known = [
+        (next_command(*words, paths=paths, store=store, room=room), purpose)
+        for words, purpose in proposals
+    ]
+    # A command is only of use whole.
+    whole_ones = [each for each in known if cell_len(each[0]) <= room] or known[-1:]
+    longest = max((cell_len(command) for command, _ in whole_ones), default=0)
     lines: list[Line] = []
-    for command, (_, purpose) in zip(commands, proposals, strict=True):
+    for command, purpose in whole_ones:
         lead = " " * len("Next: ") if lines else "Next: "
         whole = f"{lead}{pad(command, longest)}  {purpose}"
         lines.append(dim(whole if cell_len(whole) <= width else fit(lead + command, width)))

@@ -108,6 +108,7 @@ class _Run(msgspec.Struct):
 
 class _Block(msgspec.Struct):
     type: str | None = None
+    text: str | None = None
     run: _Run | None = None
 
 
@@ -271,6 +272,8 @@ def _segments(message: _Message) -> list[Segment]:
         block = decode(raw, _BLOCK, "content") if is_object(raw) else _Block()
         if block.type == "tool_result" and block.run is not None:
             found.append(Segment(Kind.TOOL_RESULT, "tool", _result(block.run)))
+        elif block.type == "text" and block.text is not None:
+            found.append(Segment(kind, message.role, block.text))
         else:
             found += content_segments(msgspec.Raw(b"[%b]" % bytes(raw)), kind, message.role)
     return found

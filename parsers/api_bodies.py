@@ -1,7 +1,7 @@
 """Requests and responses of model APIs, inside the records of a gateway.
 
-What their fields mean is the business of the modules `openai` and `anthropic`; here, prompts and
-completions take their places in a file's tree.
+What their fields mean is the business of the modules `openai` and `anthropic`, and of
+`observed_messages` for Gemini's; here, prompts and completions take their places in a file's tree.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from forkpoint.parsers.api_log import ApiLog, Choice, Part
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, extend_all
 from forkpoint.parsers.envelope import Envelope
+from forkpoint.parsers.message_dialects import read
 from forkpoint.parsers.message_paths import MessagePaths
+from forkpoint.parsers.observed_messages import completion_messages, prompt_messages
 from forkpoint.parsers.openai import OpenAI
 from forkpoint.parsers.raw_json import Fields, decode_text, present
 from forkpoint.parsers.records import Call, Kind, Record, Scores, Trace, Usage
+from forkpoint.parsers.spans import json_object
 from forkpoint.parsers.which_api import api_of
 
 
@@ -68,25 +71,21 @@ _APIS: dict[str, _Bodies] = {"openai": _OpenAIBodies(), "anthropic": _AnthropicB
 
 
 class Exchange:
-    """A request and its response, decoded but not yet in the tree.
+    """A request and its response, decoded but not yet in the tree. A body may be missing.
 
     Raises:
-        ValueError: they are none of an API's.
+        ValueError: a field that should hold messages does not.
     """
 
     def __init__(
-        self,
-        request: Fields | None,
-        response: Fields | None,
-        mend: Mend | None = None,
+        self, request: Fields | None, response: Fields | None, mend: Mend | None = None
     ) -> None:
-        # An empty body is one that was not kept.
-        self._request, self._response = request or None, response or None
+        self._response = response or None
         self._mend = mend
-        api = api_of(Envelope({}, self._request, self._response, None, (), False))
-        self._api = _APIS[api.parser if api is not None else "openai"]
-        self.parts = [] if self._request is None else self._api.parts(self._request, self._response)
-        self.choices = [] if self._response is None else self._api.choices(self._response)
+        self.api = _api_of(request or None, self._response)
+        """The API, as the parsers are named; ``gemini`` for one that no parser reads."""
+        self.parts = _parts(self.api, request, self._response) if request else []
+        self.choices = _choices(self.api, self._response) if self._response else []
 
     @property
     def usage(self) -> Usage | None:
@@ -95,25 +94,45 @@ class Exchange:
         Raises:
             ValueError: a count is none.
         """
-        if self._response is None:
+        if self._response is None or self.api not in _APIS:
             return None
-        usage = self._api.usage(self._response)
+        usage = _APIS[self.api].usage(self._response)
         return None if usage == Usage() else usage
 
     def reader(self, kind: str) -> Callable[[msgspec.Raw], list[Segment]]:
         """What takes pieces of the prompt of one kind apart; it raises ValueError."""
-        api, mend = self._api, self._mend
-        return lambda raw: _mended(api.segments(Part(kind, raw)), mend)
+        bodies, mend = _APIS.get(self.api), self._mend
+        if bodies is None:
+            return lambda raw: _mended(read(raw), mend)
+        return lambda raw: _mended(bodies.segments(Part(kind, raw)), mend)
 
     def completions(self) -> Iterator[list[Segment]]:
         """The choices as segments."""
         for choice in self.choices:
             yield _mended(choice.segments, self._mend)
 
-    @property
-    def api(self) -> str:
-        """The API, as the parsers are named."""
-        return self._api.name
+
+def _api_of(request: Fields | None, response: Fields | None) -> str:
+    if (request and "contents" in request) or (response and "candidates" in response):
+        return "gemini"
+    api = api_of(Envelope({}, request, response, None, (), False))
+    return "openai" if api is None else api.parser
+
+
+def _parts(api: str, request: Fields, response: Fields | None) -> list[Part]:
+    """A request's prompt; empty for a request of an API that has no messages."""
+    if api == "gemini":
+        return [Part("message", raw) for raw in prompt_messages(json_object(request))]
+    if present(request, "messages", "input", "previous_response_id", "conversation") is None:
+        return []
+    return _APIS[api].parts(request, response)
+
+
+def _choices(api: str, response: Fields) -> list[Choice]:
+    if api != "gemini":
+        return _APIS[api].choices(response)
+    answers = completion_messages(json_object(response))
+    return [Choice([segment for raw in answer for segment in read(raw)]) for answer in answers]
 
 
 class BodyPaths:

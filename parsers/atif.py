@@ -285,6 +285,7 @@ class _Walk:
             usage=usage,
             sidechain=self.place.sidechain,
             logged_cost_usd=metrics.cost_usd,
+            is_sum=(step.llm_call_count or 1) > 1,
         )
         self.leaf = completion
         scores = _scores(metrics, call, completion, line)

@@ -13,8 +13,9 @@ read of them:
   counts.
 - ``session.snapshot_rewind``: ``upToEventId`` and all later events leave the context.
 - ``session.shutdown``: counts by model since the process began or, in newer versions, since the session
-  did; the output tokens of the messages tell which. What they hold beyond the calls above (input above
-  all) is one more call for each model, so that totals are right: it sums up many requests.
+  did; the output tokens of the messages tell which. What they count beyond the calls whose input is
+  known is one more call for each model, the sum of many requests: its price is that of one long prompt
+  where a model's price depends on the length. The calls it sums up are then left without counts.
 - ``agentId``, or ``parentToolCallId`` in older versions: a subagent.
 """
 
@@ -126,6 +127,8 @@ class _Open(msgspec.Struct):
     at: datetime | None
     model: str | None = None
     usage: Usage | None = None
+    summed: bool = False
+    """A shutdown counts it."""
 
 
 _EVENT = msgspec.json.Decoder(_Event)
@@ -160,8 +163,9 @@ class Copilot:
     def identify(self, head: Head) -> str | None:
         """Why the file is of this format, or ``None``."""
         for record in head.objects:
-            if record.get("type") in _FIRST and isinstance(record.get("data"), dict):
-                return f"events with type and data (first: {record['type']})"
+            kind = str(record.get("type"))
+            if kind in _FIRST and isinstance(record.get("data"), dict):
+                return f"events with type and data (first: {kind})"
         return None
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
@@ -322,6 +326,8 @@ class _Session:
         self.totals.shut_down(counted)
         for model in counted:
             self.counted.setdefault(model, line)
+        for call in self.open.values():
+            call.summed = call.summed or call.model is None or call.model in counted
         self.ended = event.timestamp
 
     def calls(self) -> Iterator[Call]:
@@ -329,14 +335,18 @@ class _Session:
         logged = list(self.open.values())
         for each in logged:
             each.model = each.model or self.totals.only_model
+            if each.summed and each.usage is not None and each.usage.input_tokens is None:
+                each.usage = None  # output alone has no price: it is left to the sum
             yield self._call(each)
         for model in self.totals.models:
-            known = [each.usage for each in logged if each.usage and each.model == model]
+            summed = [each for each in logged if each.summed and each.model == model]
+            known = [each.usage for each in summed if each.usage is not None]
             left = self.totals.left_over(model, known)
             if left is not None:
                 prompt = unlogged_beginning(self.tree, "copilot", "all calls")
                 key, line = f"{self.id} {model}", self.counted[model]
-                yield self._call(_Open(key, "", line, prompt, None, self.ended, model, left))
+                rest = self._call(_Open(key, "", line, prompt, None, self.ended, model, left))
+                yield msgspec.structs.replace(rest, is_sum=True)
 
     def _call(self, call: _Open) -> Call:
         trace = f"{self.id}/{call.agent}" if call.agent else self.id

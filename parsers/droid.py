@@ -40,7 +40,7 @@ from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, 
 
 _SETTINGS = re.compile(r"\.settings\.json(\.bak)?(\.gz|\.zst)?$")
 _LONG_SETTINGS = re.compile(
-    rb'"tokenUsage"\s*+:\s*+\{\s*+"(?:input|output|cache|thinking)\w*+Tokens"'
+    rb'"tokenUsage"\s*+:\s*+\{\s*+"(?:input|output|cache|thinking)\w{0,20}"'
 )
 
 
@@ -184,6 +184,7 @@ def _read_settings(log: Log, tree: Tree) -> Iterator[Record]:
             provider=provider_named(settings.provider_lock),
             model=_model(settings.model),
             usage=usage,
+            is_sum=True,
         )
 
 

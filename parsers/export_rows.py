@@ -109,11 +109,12 @@ def first_row(head: Head) -> Fields:
     if names:
         return dict.fromkeys(names, msgspec.Raw(b'""'))
     element = first_element(head)
-    if element is None and head.objects and head.lines and head.data.lstrip()[:1] == b"{":
-        element = head.objects[0]
     if isinstance(element, dict):
         return _unpaged(_fields(element))
-    return _unpaged(head_fields(head))
+    try:
+        return _unpaged(decode_fields(head.lines[0]))
+    except (*BAD_RECORD, IndexError):
+        return _unpaged(head_fields(head))  # The first object takes several lines, or is cut.
 
 
 def _fields(value: dict[str, object]) -> Fields:

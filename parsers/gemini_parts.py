@@ -13,14 +13,7 @@ from itertools import product
 import msgspec
 
 from forkpoint.parsers.chat import Segment, argument_text, call_segment
-from forkpoint.parsers.raw_json import (
-    canonical,
-    decode,
-    decode_list,
-    decode_text,
-    is_list,
-    is_text,
-)
+from forkpoint.parsers.raw_json import canonical, decode, decode_list
 from forkpoint.parsers.records import Kind, Tokens, Usage
 
 
@@ -55,7 +48,7 @@ class _Output(msgspec.Struct, forbid_unknown_fields=True):
     output: str
 
 
-_PART = msgspec.json.Decoder(_Part)
+_PARTS = msgspec.json.Decoder(list[_Part | str] | _Part | str)
 _OUTPUT = msgspec.json.Decoder(_Output)
 
 ROLES = {"model": "assistant", "gemini": "assistant"}
@@ -70,24 +63,33 @@ def part_segments(raw: msgspec.Raw, role: str) -> list[Segment]:
     """
     if not raw or bytes(raw) == b"null":
         return []
-    if is_text(raw):
-        text = decode_text(raw, "content")
-        return [Segment(Kind.TEXT, role, text)] if text else []
-    if is_list(raw):
-        parts = decode_list(raw, "content")
-        return [segment for part in parts for segment in part_segments(part, role)]
-    part = decode(raw, _PART, "part")
-    if part.function_call is not None:
-        call = part.function_call
-        return [call_segment(role, call.name, argument_text(call.args))]
-    if part.function_response is not None:
-        return [Segment(Kind.TOOL_RESULT, "tool", _response_text(part.function_response.response))]
-    if part.inline_data or part.file_data:
-        return [Segment(Kind.MEDIA, role, canonical(part.inline_data or part.file_data, "part"))]
+    given = decode(raw, _PARTS, "content")
+    parts = given if isinstance(given, list) else [given]
+    found: list[Segment] = []
+    for number, part in enumerate(parts):
+        segment = _segment(part, role)
+        if segment is None:
+            other = decode_list(raw, "content")[number] if isinstance(given, list) else raw
+            text = canonical(other, "part", without=("thoughtSignature",))
+            segment = Segment(Kind.TEXT, role, text)
+        if segment.text or segment.kind is Kind.TOOL_RESULT:
+            found.append(segment)
+    return found
+
+
+def _segment(part: _Part | str, role: str) -> Segment | None:
+    """One part; ``None`` for one of another type."""
+    if isinstance(part, str):
+        return Segment(Kind.TEXT, role, part)
     if part.text is not None:
-        kind = Kind.THINKING if part.thought else Kind.TEXT
-        return [Segment(kind, role, part.text)] if part.text else []
-    return [Segment(Kind.TEXT, role, canonical(raw, "part", without=("thoughtSignature",)))]
+        return Segment(Kind.THINKING if part.thought else Kind.TEXT, role, part.text)
+    if part.function_call is not None:
+        return call_segment(role, part.function_call.name, argument_text(part.function_call.args))
+    if part.function_response is not None:
+        text = _response_text(part.function_response.response)
+        return Segment(Kind.TOOL_RESULT, "tool", text)
+    media = part.inline_data or part.file_data
+    return Segment(Kind.MEDIA, role, canonical(media, "part")) if media else None
 
 
 def content_segments(content: Content) -> list[Segment]:

@@ -26,7 +26,12 @@ from typing import ClassVar
 
 import msgspec
 
-from forkpoint.parsers.agent_session import known_cost, moment, provider_named, unlogged_beginning
+from forkpoint.parsers.agent_session import (
+    known_cost,
+    moment,
+    provider_named,
+    unlogged_beginning,
+)
 from forkpoint.parsers.base import Tree
 from forkpoint.parsers.logs import (
     BAD_RECORD,
@@ -203,6 +208,7 @@ def _records(session: _Session, place: Line, tree: Tree) -> list[Record]:
             usage=usage,
             sidechain=session.session_type == "sub_agent",
             logged_cost_usd=known_cost(session.accumulated_cost),
+            is_sum=True,
         )
         records.append(call)
     return records

@@ -157,7 +157,11 @@ class Conversation:
                 prompt = self._tree.extend(ROOT, Kind.UNLOGGED, "", text)
                 call = self._call(f"calls of {model}", model, prompt, None)
             call = msgspec.structs.replace(
-                call, usage=usage, logged_cost_usd=cost, sidechain=model != own
+                call,
+                usage=usage,
+                logged_cost_usd=cost,
+                sidechain=model != own,
+                is_sum=not mine or bool(calls),
             )
             (calls if mine else others).append(call)
         return others + calls

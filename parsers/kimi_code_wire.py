@@ -144,6 +144,8 @@ class _Said(msgspec.Struct):
     segments: list[Segment]
     by_user: bool = False
     origin: str | None = None
+    end: int = -1
+    """The node where it ends, while nothing before it has changed; -1: not known."""
 
 
 _RECORD = msgspec.json.Decoder(_Record)
@@ -226,12 +228,12 @@ class CodeWire:
             elif not self.tools:
                 node = unlogged_beginning(self.tree, "kimi-code")
             for said in self.context:
-                node = extend_all(self.tree, node, said.segments)
+                node = said.end = extend_all(self.tree, node, said.segments)
             self.node = node
         return self.node
 
     def _append(self, said: _Said) -> None:
-        self.node = extend_all(self.tree, self._end(), said.segments)
+        self.node = said.end = extend_all(self.tree, self._end(), said.segments)
         self.context.append(said)
 
     def _loop(self, event: _Event, line: Line, at: datetime | None) -> None:
@@ -241,7 +243,7 @@ class CodeWire:
                 self.step = OpenCall(key, line, self._end(), None, at)
                 self.step.model = self.request.model
                 self.step.provider = provider_named(self.request.provider)
-                self.answer = _Said([])
+                self.answer = _Said([], end=self._end())
                 self.context.append(self.answer)
             case "content.part":
                 self._say(part_segments(event.part, Kind.TEXT, "assistant"))
@@ -255,7 +257,7 @@ class CodeWire:
                 self._end_step(event, at)
 
     def _say(self, segments: list[Segment]) -> None:
-        self.node = extend_all(self.tree, self._end(), segments)
+        self.node = self.answer.end = extend_all(self.tree, self._end(), segments)
         self.answer.segments += segments
         if self.step is not None:
             self.step.completion = self.node
@@ -314,8 +316,10 @@ class CodeWire:
                 kept.append(said)
             elif said.by_user:
                 count -= 1
+        # Where nothing before it changed, the last message that stays still ends at its node.
+        whole = self.node >= 0 and not kept and self.context
+        self.node = self.context[-1].end if whole else -1
         self.context += reversed(kept)
-        self.node = -1
 
     def calls(self) -> Iterator[Call]:
         """All calls, when the file is read."""

@@ -67,6 +67,7 @@ class OpenCall(msgspec.Struct):
 
 class _Part(msgspec.Struct):
     type: str | None = None
+    text: str | None = None
     think: str | None = None
 
 
@@ -84,6 +85,8 @@ def part_segments(raw: msgspec.Raw, kind: Kind, role: str) -> list[Segment]:
         return [segment for part in parts for segment in part_segments(part, kind, role)]
     if raw and bytes(raw)[:1] == b"{":
         part = decode(raw, _PART, "content")
+        if part.type == "text" and part.text is not None:
+            return [Segment(kind, role, part.text)]
         if part.type == "think":
             return [Segment(Kind.THINKING, role, part.think or "")]
         raw = msgspec.Raw(b"[%b]" % bytes(raw))

@@ -11,7 +11,8 @@ those of the tables that blob-storage exports write (``trace_id``, ``usage_detai
 - A generation in a generation describes one call twice (a framework's and an SDK's instrumentation),
   or all calls of one run (Vercel's AI SDK): the inner ones count if any of them states usage, else
   the outer one. A tool or an agent in between makes the inner one a call of its own.
-- A generation without input, output and usage is an event of a framework's own.
+- A generation without output and usage is an event of a framework's own, or was never answered; one
+  that failed and counts nothing was not paid for.
 - Counts: see `langfuse_usage`. Costs are Langfuse's, from its price list, unless the tracer sent one.
 - Inputs and outputs have any shape: see `observed_messages`. Tool definitions may stand in
   ``toolDefinitions`` or in the attributes that a tracer sent (``metadata``).
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import msgspec
 
@@ -38,8 +39,13 @@ from forkpoint.parsers.export_rows import export_rows, first_row
 from forkpoint.parsers.json_elements import elements
 from forkpoint.parsers.langfuse_usage import usage_of
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.message_dialects import read
 from forkpoint.parsers.message_paths import MessagePaths
-from forkpoint.parsers.observed_messages import completion_messages, prompt_messages, read
+from forkpoint.parsers.observed_messages import (
+    completion_messages,
+    prompt_messages,
+    with_unlogged,
+)
 from forkpoint.parsers.raw_json import (
     Fields,
     decode,
@@ -55,12 +61,13 @@ from forkpoint.parsers.raw_json import (
 from forkpoint.parsers.record_names import record_digest
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace, Usage
 from forkpoint.parsers.spans import json_object, unpacked
+from forkpoint.parsers.twin_calls import Key, Seen, twins
 
-_MAX_DEPTH = 64
-"""How far up a generation's ancestors are followed."""
 _CALL = "GENERATION"
-_OF_ONE_CALL = frozenset(("GENERATION", "SPAN", "CHAIN", "EVENT", None))
+_BETWEEN = frozenset(("SPAN", "CHAIN", "EVENT", None))
 """What may stand between a call and its twin."""
+_CONTINUES = "gen_ai.conversation.id"
+"""For OpenAI's Responses API, the id of the response that a request continues."""
 _RESPONSE_IDS = ("gen_ai.response.id", "ai.response.id", "llm.response.id")
 _TOOL_ATTRIBUTES = ("gen_ai.tool.definitions", "ai.prompt.tools")
 _PROVIDERS = ("ls_provider", "gen_ai.provider.name", "gen_ai.system", "llm.provider")
@@ -112,23 +119,13 @@ _COUNTS = {
 _COSTS = ("totalCost", "total_cost", "calculatedTotalCost", "calculated_total_cost")
 
 
-class _Seen(NamedTuple):
-    """An observation met in a first pass."""
-
-    type: str | None
-    parent: str | None
-    counted: bool
-    """It states usage."""
-
-
 @dataclass
 class _File:
     """What is known of one file's observations."""
 
     tree: Tree
-    seen: dict[tuple[str, str], _Seen] = field(default_factory=dict)
-    """By trace and id."""
-    left_out: set[tuple[str, str]] = field(default_factory=set)
+    seen: dict[Key, Seen] = field(default_factory=dict)
+    left_out: set[Key] = field(default_factory=set)
     """Generations that another one describes, too."""
     traces: set[str] = field(default_factory=set)
 
@@ -165,7 +162,7 @@ class Langfuse:
         for row in _observations(log):
             if isinstance(row, Line):
                 _outline(row, file)
-        _leave_out_twins(file)
+        file.left_out = twins(file.seen, _CALL, _BETWEEN)
         for row in _observations(log):
             if isinstance(row, Issue):
                 yield row
@@ -246,36 +243,7 @@ def _outline(row: Line, file: _File) -> None:
     except BAD_RECORD:
         return
     if seen.id is not None:
-        file.seen[seen.trace_of, seen.id] = _Seen(seen.type, seen.parent, counted)
-
-
-def _leave_out_twins(file: _File) -> None:
-    """Of generations in generations, keep those that state usage, else the outer one."""
-    inner: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for key, seen in file.seen.items():
-        if seen.type == _CALL:
-            around = _generation_around(key, file)
-            if around is not None:
-                inner.setdefault(around, []).append(key)
-    for outer, calls in inner.items():
-        if not file.seen[outer].counted or any(file.seen[each].counted for each in calls):
-            file.left_out.add(outer)
-        else:
-            file.left_out.update(calls)
-
-
-def _generation_around(key: tuple[str, str], file: _File) -> tuple[str, str] | None:
-    """The nearest generation that an observation is part of, with no agent or tool in between."""
-    trace, _ = key
-    parent = file.seen[key].parent
-    for _ in range(_MAX_DEPTH):
-        above = file.seen.get((trace, parent)) if parent else None
-        if above is None or parent is None or above.type not in _OF_ONE_CALL:
-            return None
-        if above.type == _CALL:
-            return None if (trace, parent) == key else (trace, parent)
-        parent = above.parent
-    return None
+        file.seen[seen.trace_of, seen.id] = Seen(seen.type, seen.parent, counted)
 
 
 # ---- Records --------------------------------------------------------------------------------------
@@ -304,8 +272,8 @@ def _records(row: Line, file: _File) -> Iterator[Record]:
     usage = _usage(fields)
     given, made = present(fields, "input"), present(fields, "output")
     failed = _word_of(fields, "level") == "ERROR"
-    if usage is None and (failed or (given is None and made is None)):
-        return
+    if usage is None and (failed or made is None):
+        return  # Nothing shows that it was answered.
     attributes = _attributes(fields, row)
     choices = [] if made is None else completion_messages(made)
     response_id = _word_of(attributes, *_RESPONSE_IDS)
@@ -324,6 +292,9 @@ def _records(row: Line, file: _File) -> Iterator[Record]:
         logged_cost_usd=_cost(fields),
     )
     messages = [] if given is None else prompt_messages(given, _tools(fields, attributes))
+    before = _word_of(attributes, _CONTINUES)
+    if messages and before is not None and before.startswith("resp_"):
+        messages = with_unlogged(messages, before)
     if messages:
         prompt = file.paths.follow(ROOT, messages)
     else:

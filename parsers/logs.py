@@ -143,7 +143,7 @@ class Head:
                 rows = connection.execute(
                     "SELECT name, sql FROM sqlite_schema WHERE type = 'table' LIMIT 1000"
                 ).fetchall()
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             return {}
         return {str(name): str(sql) for name, sql in rows}
 

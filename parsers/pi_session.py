@@ -70,6 +70,8 @@ class _Counts(msgspec.Struct, rename="camel"):
 
 class _Part(msgspec.Struct):
     type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
     name: str | None = None
     arguments: msgspec.Raw = msgspec.Raw()
 
@@ -119,7 +121,7 @@ class _Place(msgspec.Struct):
 _ENTRY = msgspec.json.Decoder(_Entry)
 _TYPE = msgspec.json.Decoder(_Type)
 _MESSAGE = msgspec.json.Decoder(_Message)
-_PART = msgspec.json.Decoder(_Part)
+_PARTS = msgspec.json.Decoder(list[_Part])
 
 _TYPES = frozenset(
     ("session", "message", "custom_message", "branch_summary", "compaction", "session_info")
@@ -326,12 +328,9 @@ def _said(entry: _Entry) -> tuple[_Message | None, list[Segment]]:
 
 def _message_segments(message: _Message) -> list[Segment]:
     role = _ROLES.get(message.role)
-    if role == "assistant" and is_list(message.content):
-        parts = decode_list(message.content, "content")
-        return [segment for part in parts for segment in _part_segments(part)]
     if role is not None:
         kind = Kind.TOOL_RESULT if role == "tool" else Kind.TEXT
-        return content_segments(message.content, kind, role)
+        return _content_segments(message.content, kind, role)
     if message.role == "bashExecution" and not message.exclude_from_context:
         return [Segment(Kind.TEXT, "user", f"{message.command}\n{message.output}")]
     if message.summary:
@@ -339,9 +338,24 @@ def _message_segments(message: _Message) -> list[Segment]:
     return []
 
 
-def _part_segments(raw: msgspec.Raw) -> list[Segment]:
-    """One part of an assistant's message: all but tool calls have the usual shape."""
-    part = decode(raw, _PART, "content")
-    if part.type == "toolCall":
-        return [call_segment("assistant", part.name, argument_text(part.arguments))]
-    return content_segments(msgspec.Raw(b"[%b]" % bytes(raw)), Kind.TEXT, "assistant")
+def _content_segments(raw: msgspec.Raw, kind: Kind, role: str) -> list[Segment]:
+    """A text, or a list of parts, of which all but tool calls have the usual shape.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not is_list(raw):
+        return content_segments(raw, kind, role)
+    found: list[Segment] = []
+    parts: list[_Part] = decode(raw, _PARTS, "content")
+    for number, part in enumerate(parts):
+        if part.type == "toolCall":
+            found.append(call_segment(role, part.name, argument_text(part.arguments)))
+        elif part.type == "text" and part.text is not None:
+            found.append(Segment(kind, role, part.text))
+        elif part.type == "thinking" and part.thinking:
+            found.append(Segment(Kind.THINKING, role, part.thinking))
+        else:
+            other = bytes(decode_list(raw, "content")[number])
+            found += content_segments(msgspec.Raw(b"[%b]" % other), kind, role)
+    return found

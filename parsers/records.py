@@ -114,6 +114,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     miss_reason: str | None = None
     """Why the provider says its cache missed, in the provider's own word."""
     logged_cost_usd: float | None = None
+    is_sum: bool = False
+    """Stands for several requests that the log counts only together. Its totals hold; the sizes of the
+    single prompts are not known, so it counts in no ideal and passes no price threshold."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from forkpoint.parsers.agent_session import provider_named
@@ -281,6 +282,7 @@ def _provider_metadata(attributes: Attributes) -> _Metadata:
     return _Metadata(id_of(openai, "responseId"), id_of(openai, "serviceTier"))
 
 
+@lru_cache(maxsize=256)
 def _provider(word: str | None) -> str | None:
     """A provider as prices name it, from the words of all dialects (``openai.responses``,
     ``aws.bedrock``, ``gcp.gen_ai``, ``az.ai.openai``, ``x_ai``)."""

@@ -170,26 +170,35 @@ def _is_inner(one: SpanCall, other: SpanCall) -> bool:
 def _merge_nested(calls: list[SpanCall], ancestry: Ancestry) -> None:
     by_key = {call.key: call for call in calls if call.key is not None and not call.merged}
     inner: dict[SpanKey, list[SpanCall]] = {}
-    for call in by_key.values():
+    outer_of: dict[SpanKey, SpanKey] = {}
+    for own, call in by_key.items():
         for key in ancestors(call, ancestry):
-            if key in by_key and key != call.key:
+            if key in by_key and key != own:
                 inner.setdefault(key, []).append(call)
+                outer_of[own] = key
                 break
-    # From the innermost outwards, so that what an outer one knows gets to the one that is kept.
-    for key, within in sorted(inner.items(), key=lambda item: by_key[item[0]].start_ns or 0)[::-1]:
+    # From the outermost inwards, so that what an outer one knows gets to the one that is kept.
+    for key in sorted(inner, key=lambda key: _depth(key, outer_of)):
         outer = by_key[key]
-        if outer.merged:
-            continue
         if outer.wraps:
-            _drop_wrapper(outer, within)
+            _drop_wrapper(outer, inner[key])
         else:
-            _merge_calls(outer, [each for each in within if not each.wraps])
+            _merge_calls(outer, [each for each in inner[key] if not each.wraps])
+
+
+def _depth(key: SpanKey | None, outer_of: dict[SpanKey, SpanKey]) -> int:
+    """How many records of calls stand around one."""
+    depth = 0
+    while depth < MAX_DEPTH and key is not None and (key := outer_of.get(key)) is not None:
+        depth += 1
+    return depth
 
 
 def _drop_wrapper(outer: SpanCall, within: list[SpanCall]) -> None:
-    alive = [each for each in within if not each.merged]
-    if len(alive) == 1 and outer.totals in (None, alive[0].totals):
-        _absorb(alive[0], outer)
+    if all(each.merged for each in within):
+        return  # Parents in a circle.
+    if len(within) == 1 and outer.totals in (None, within[0].totals):
+        _absorb(within[0], outer)
     outer.merged = True
 
 
@@ -233,8 +242,9 @@ def _merge_alike(group: list[SpanCall]) -> None:
     group.sort(key=lambda call: (call.start_ns or 0, -(call.end_ns or 0), call.line))
     open_: list[SpanCall] = []
     for call in group:
-        open_ = [each for each in open_ if (each.end_ns or 0) + _CLOCK_NS >= (call.start_ns or 0)]
-        for outer in reversed(open_[-MAX_DEPTH:]):
+        now = (call.start_ns or 0) - _CLOCK_NS
+        open_ = [each for each in open_[-MAX_DEPTH:] if (each.end_ns or 0) >= now]
+        for outer in reversed(open_):
             if not outer.merged and _is_one_call(outer, call):
                 _absorb(*((outer, call) if call.wraps and not outer.wraps else (call, outer)))
                 break

@@ -27,6 +27,7 @@ import msgspec
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.logs import BAD_RECORD, Log
 from forkpoint.parsers.message_paths import MessagePaths
+from forkpoint.parsers.older_genai_messages import is_message_event, messages_of_events
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace, Usage
 from forkpoint.parsers.span_facts import (
     Facts,
@@ -46,13 +47,7 @@ from forkpoint.parsers.span_layers import (
     ancestors,
     merge_layers,
 )
-from forkpoint.parsers.span_messages import (
-    Content,
-    content_of,
-    is_message_event,
-    messages_of_events,
-    read_message,
-)
+from forkpoint.parsers.span_messages import Content, content_of, read_message
 from forkpoint.parsers.spans import Attributes, Span, moment
 
 

@@ -1,26 +1,22 @@
 """Messages on spans as segments: what was sent to a model, and what it answered.
 
-Where they stand, by dialect:
-
-- GenAI: ``gen_ai.tool.definitions``, ``gen_ai.system_instructions``, ``gen_ai.input.messages`` and
-  ``gen_ai.output.messages``, structured or as JSON texts; a message is ``{role, parts}``. Older:
-  ``gen_ai.prompt.N.role`` / ``.content`` / ``.tool_calls.M.name`` and ``gen_ai.completion.N.…``
-  with ``llm.request.functions.N.…``; or events, one for each message (``gen_ai.user.message``, …,
-  ``gen_ai.choice``), or two with all (``gen_ai.content.prompt`` and ``.completion``).
-- OpenInference: ``llm.input_messages.N.message.…``, ``llm.output_messages.N.…``,
-  ``llm.tools.N.tool.json_schema``, ``llm.prompts.N.prompt.text``, ``llm.choices.N.completion.text``,
-  flattened, or as lists of objects.
-- Vercel's AI SDK: ``ai.prompt.messages``, ``ai.prompt.tools``, ``ai.response.text`` / ``.reasoning`` /
-  ``.toolCalls`` / ``.object`` on the span of a call, ``ai.prompt`` on the one around it.
+Where they stand: in ``gen_ai.tool.definitions``, ``gen_ai.system_instructions``,
+``gen_ai.input.messages`` and ``gen_ai.output.messages``, structured or as JSON texts, a message being
+``{role, parts}``; under older names (`older_genai_messages`); as OpenInference has them
+(`openinference_messages`); or, from Vercel's AI SDK, in ``ai.prompt.messages``, ``ai.prompt.tools``,
+``ai.response.text`` / ``.reasoning`` / ``.toolCalls`` / ``.object`` on the span of a call, and in
+``ai.prompt`` on the one around it.
 
 A prompt is handed on as messages that are still JSON; `read_message` takes one of any dialect apart.
 Choices of one call, where it has several, are separate completions.
+
+https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/non-normative/models.py
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -32,13 +28,23 @@ from forkpoint.parsers.chat import (
     kind_of,
     message_segments,
 )
+from forkpoint.parsers.message_json import Messages, message, tools_message
+from forkpoint.parsers.older_genai_messages import (
+    messages_of_events,
+    numbered_completions,
+    numbered_prompt,
+)
+from forkpoint.parsers.openinference_messages import (
+    openinference_completions,
+    openinference_prompt,
+    openinference_segments,
+)
 from forkpoint.parsers.raw_json import (
     Fields,
     canonical,
     decode_fields,
     decode_list,
     decode_text,
-    decode_value,
     is_list,
     is_object,
     is_text,
@@ -47,25 +53,10 @@ from forkpoint.parsers.raw_json import (
     word_of,
 )
 from forkpoint.parsers.records import Kind
-from forkpoint.parsers.spans import (
-    Attributes,
-    Numbered,
-    SpanEvent,
-    elements_of,
-    json_object,
-    unpacked,
-)
+from forkpoint.parsers.spans import Attributes, SpanEvent, elements_of, json_object, unpacked
 
-Messages = list[msgspec.Raw]
+T = TypeVar("T")
 
-_ROLE_EVENTS = {
-    "gen_ai.system.message": "system",
-    "gen_ai.user.message": "user",
-    "gen_ai.assistant.message": "assistant",
-    "gen_ai.tool.message": "tool",
-}
-_CHOICE_EVENT = "gen_ai.choice"
-_CONTENT_EVENTS = ("gen_ai.content.prompt", "gen_ai.content.completion")
 _TEXT_PARTS = frozenset(("text", "input_text", "output_text"))
 _THINKING_PARTS = frozenset(("reasoning", "thinking"))
 _MEDIA_PARTS = frozenset(("blob", "file", "uri", "image", "audio", "video", "document"))
@@ -83,26 +74,33 @@ class Content(NamedTuple):
 
 
 def content_of(attributes: Attributes, events: Iterable[SpanEvent] = ()) -> Content:
-    """The messages of a span, from the first of its dialects that has any.
+    """The prompt and the choices of a span, each from the first of its dialects that has it.
 
     Raises:
         ValueError: an attribute that should hold messages does not.
     """
-    prompt, completions = _genai_prompt(attributes), _genai_completions(attributes)
-    if prompt is None and completions is None:
-        prompt, completions = (
-            _openinference_prompt(attributes),
-            _openinference_completions(attributes),
-        )
-    if prompt is None and completions is None:
-        prompt, completions = _vercel_prompt(attributes), _vercel_completion(attributes)
-    if prompt is None and completions is None:
-        prompt, completions = _numbered_prompt(attributes), _numbered_completions(attributes)
+    prompt = _first(attributes, _genai_prompt, openinference_prompt, _vercel_prompt)
+    if prompt is None:
+        prompt = _with_tools(attributes, numbered_prompt(attributes))
+    completions = _first(attributes, _genai_completions, openinference_completions,
+                         _vercel_completion, numbered_completions)  # fmt: skip
     if prompt is None or completions is None:
         said, chosen = messages_of_events(events)
-        prompt = [*_genai_tools(attributes), *said] if prompt is None and said else prompt
+        prompt = _with_tools(attributes, said or None) if prompt is None else prompt
         completions = completions or chosen or None
     return Content(prompt, completions)
+
+
+def _first(attributes: Attributes, *readers: Callable[[Attributes], T | None]) -> T | None:
+    for read in readers:
+        found = read(attributes)
+        if found is not None:
+            return found
+    return None
+
+
+def _with_tools(attributes: Attributes, messages: Messages | None) -> Messages | None:
+    return None if messages is None else [*_genai_tools(attributes), *messages]
 
 
 # ---- GenAI conventions ----------------------------------------------------------------------------
@@ -113,16 +111,18 @@ def _genai_prompt(attributes: Attributes) -> Messages | None:
     if messages is None:
         return None
     system = attributes.json("gen_ai.system_instructions")
-    head = [] if system is None else [_system(system, "parts" if is_list(system) else "content")]
+    head = [] if system is None else [message("system", system)]
     return [*_genai_tools(attributes), *head, *messages]
 
 
 def _genai_tools(attributes: Attributes) -> Messages:
     tools = attributes.json("gen_ai.tool.definitions")
     if tools is not None:
-        return [_tools(elements_of(tools, "gen_ai.tool.definitions"))]
+        return [tools_message(elements_of(tools, "gen_ai.tool.definitions"))]
     functions = attributes.numbered("llm.request.functions")
-    return [_tools(json_object(functions[n]) for n in sorted(functions))] if functions else []
+    return (
+        [tools_message(json_object(functions[n]) for n in sorted(functions))] if functions else []
+    )
 
 
 def _genai_completions(attributes: Attributes) -> list[Messages] | None:
@@ -138,300 +138,7 @@ def _messages_in(raw: msgspec.Raw | None, what: str) -> Messages | None:
     if is_object(raw):
         inner = present(decode_fields(raw, what), "messages")
         raw = msgspec.Raw(b"[" + bytes(raw) + b"]") if inner is None else inner
-    if is_text(raw):
-        return [json_object({"role": msgspec.Raw(b'"user"'), "content": raw})]
-    return elements_of(raw, what)
-
-
-def _system(content: msgspec.Raw, name: str) -> msgspec.Raw:
-    return json_object({"role": msgspec.Raw(b'"system"'), name: content})
-
-
-def _tools(definitions: Iterable[msgspec.Raw]) -> msgspec.Raw:
-    """Tool definitions, as a message of our own."""
-    return msgspec.Raw(b'{"tools":[' + b",".join(map(bytes, definitions)) + b"]}")
-
-
-def _numbered_prompt(attributes: Attributes) -> Messages | None:
-    """``gen_ai.prompt.N.…``, or all of it in ``gen_ai.prompt``."""
-    messages = attributes.numbered("gen_ai.prompt")
-    if messages:
-        found = [_numbered_message(messages[n]) for n in sorted(messages)]
-        return [*_genai_tools(attributes), *(each for each in found if each is not None)]
-    return _messages_in(attributes.raw("gen_ai.prompt"), "gen_ai.prompt")
-
-
-def _numbered_completions(attributes: Attributes) -> list[Messages] | None:
-    numbered = attributes.numbered("gen_ai.completion")
-    if not numbered:
-        whole = attributes.raw("gen_ai.completion")
-        return None if whole is None else [[_as_assistant(whole)]]
-    choices: list[Messages] = []
-    thoughts: Messages = []
-    for number in sorted(numbered):
-        fields = numbered[number]
-        message = _numbered_message(fields)
-        if message is None:
-            continue
-        if word_of(fields, "role") == "thinking":
-            # Thinking stands before the answer it led to, as if it were a choice.
-            thoughts.append(message)
-            continue
-        choices.append([*thoughts, message])
-        thoughts = []
-    if thoughts:
-        choices.append(thoughts)
-    return choices or None
-
-
-def _numbered_message(fields: Fields) -> msgspec.Raw | None:
-    """A flattened message in the shape of OpenAI chat; ``None`` for what is no message (the
-    provider's content filter)."""
-    message: Fields = {}
-    calls: Numbered = {}
-    for name, raw in fields.items():
-        if name in ("role", "content", "refusal"):
-            message[name] = raw
-        elif name == "user":  # The legacy Completions API.
-            message |= {"role": msgspec.Raw(b'"user"'), "content": raw}
-        elif name.startswith("tool_calls."):
-            number, _, rest = name[11:].partition(".")
-            if number.isdecimal():
-                calls.setdefault(int(number), {})[rest] = raw
-    if calls:
-        listed = b",".join(bytes(json_object(calls[n])) for n in sorted(calls))
-        message["tool_calls"] = msgspec.Raw(b"[" + listed + b"]")
-    if not message:
-        return None
-    if "content" in message:
-        message["content"] = _parts_in(message["content"])
-    role = word_of(message, "role")
-    if role == "thinking":
-        thought = message.pop("content", msgspec.Raw(b'""'))
-        message |= {"role": msgspec.Raw(b'"assistant"'), "reasoning_content": thought}
-    elif role is None:
-        message["role"] = msgspec.Raw(b'"assistant"' if calls else b'"user"')
-    return json_object(message)
-
-
-def _parts_in(raw: msgspec.Raw) -> msgspec.Raw:
-    """A content's parts where a tracer wrote them as a text."""
-    data = bytes(raw)
-    return unpacked(raw, "content") if data.startswith(b'"[{') and b"type" in data else raw
-
-
-def _as_assistant(raw: msgspec.Raw) -> msgspec.Raw:
-    """An answer that was logged as a whole: a text, a message, or a list of them."""
-    value = unpacked(raw, "gen_ai.completion")
-    if is_list(value):
-        listed = decode_list(value, "gen_ai.completion")
-        value = listed[0] if listed else msgspec.Raw(b'""')
-    if is_object(value):
-        fields = decode_fields(value, "gen_ai.completion")
-        inner = present(fields, "message")
-        return value if inner is None else inner
-    return json_object({"role": msgspec.Raw(b'"assistant"'), "content": value})
-
-
-# ---- Events ---------------------------------------------------------------------------------------
-
-
-def is_message_event(name: str) -> bool:
-    """Whether an event carries a message, and nothing else of a call."""
-    return name in _ROLE_EVENTS or name == _CHOICE_EVENT or name in _CONTENT_EVENTS
-
-
-def messages_of_events(events: Iterable[SpanEvent]) -> tuple[Messages, list[Messages]]:
-    """What the events of one call say: the messages sent, and the choices.
-
-    Raises:
-        ValueError: a message cannot be read.
-    """
-    sent: Messages = []
-    choices: list[Messages] = []
-    for event in events:
-        role = _ROLE_EVENTS.get(event.name)
-        if role is not None:
-            sent.append(_event_message(event, role))
-        elif event.name == _CHOICE_EVENT:
-            choices.append([_event_choice(event)])
-        elif event.name == _CONTENT_EVENTS[0]:
-            raw = event.attributes.raw("gen_ai.prompt", "gen_ai.event.content")
-            sent += _messages_in(raw, "gen_ai.prompt") or ()
-        elif event.name == _CONTENT_EVENTS[1]:
-            raw = event.attributes.raw("gen_ai.completion", "gen_ai.event.content")
-            if raw is not None:
-                choices.append([_as_assistant(raw)])
-    return sent, choices
-
-
-def _event_fields(event: SpanEvent) -> Fields:
-    """A message's fields: the body of a log record, or a span event's attributes."""
-    body = event.body or event.attributes.json("gen_ai.event.content")
-    if body is not None and is_object(body):
-        return decode_fields(body, "body")
-    names = ("role", "content", "message", "tool_calls", "name")
-    found = {name: event.attributes.raw(name) for name in names}
-    fields = {name: raw for name, raw in found.items() if raw is not None}
-    if body is not None and is_text(body) and not fields:
-        fields["content"] = body
-    return fields
-
-
-def _event_message(event: SpanEvent, role: str) -> msgspec.Raw:
-    fields = _event_fields(event)
-    message: Fields = {"role": fields.get("role") or msgspec.Raw(msgspec.json.encode(role))}
-    for name in ("content", "tool_calls", "name"):
-        if name in fields:
-            message[name] = unpacked(fields[name], name)
-    return json_object(message)
-
-
-def _event_choice(event: SpanEvent) -> msgspec.Raw:
-    fields = _event_fields(event)
-    raw = present(fields, "message")
-    if raw is not None:
-        raw = unpacked(raw, "message")
-        if is_object(raw):
-            return json_object(
-                {"role": msgspec.Raw(b'"assistant"')} | decode_fields(raw, "message")
-            )
-        fields["content"] = raw
-    return _event_message(SpanEvent("", Attributes(fields)), "assistant")
-
-
-# ---- OpenInference --------------------------------------------------------------------------------
-
-
-def _openinference_prompt(attributes: Attributes) -> Messages | None:
-    messages = _list_of(attributes, "llm.input_messages")
-    if not messages:
-        messages = _texts_of(attributes, "llm.prompts", "prompt.text", "user")
-    if not messages:
-        return None
-    tools = [_schema(each) for each in _list_of(attributes, "llm.tools")]
-    head = [_tools(tools)] if tools else []
-    return [*head, *messages]
-
-
-def _openinference_completions(attributes: Attributes) -> list[Messages] | None:
-    """Output messages are choices only if several were asked for; else a provider's API made
-    several messages of one response."""
-    messages = _list_of(attributes, "llm.output_messages")
-    if not messages:
-        texts = _texts_of(attributes, "llm.choices", "completion.text", "assistant")
-        return [[text] for text in texts] or None
-    return [[each] for each in messages] if _asks_for_choices(attributes) else [messages]
-
-
-def _asks_for_choices(attributes: Attributes) -> bool:
-    raw = attributes.raw("llm.invocation_parameters")
-    if raw is None or b"n" not in bytes(raw):
-        return False
-    raw = unpacked(raw, "llm.invocation_parameters")
-    n = present(decode_fields(raw), "n") if is_object(raw) else None
-    return n is not None and bytes(n).isdigit() and int(bytes(n)[:9]) > 1
-
-
-def _list_of(attributes: Attributes, name: str) -> Messages:
-    """A list of objects, flattened or not."""
-    numbered = attributes.numbered(name)
-    if numbered:
-        return [json_object(numbered[n]) for n in sorted(numbered)]
-    raw = attributes.json(name)
-    return [] if raw is None or not is_list(raw) else elements_of(raw, name)
-
-
-def _texts_of(attributes: Attributes, name: str, field: str, role: str) -> Messages:
-    found = []
-    for raw in _list_of(attributes, name):
-        text = _flat_values(decode_value(raw, name), "").get(field) if is_object(raw) else None
-        if isinstance(text, str):
-            message = {"role": role, "content": text}
-            found.append(msgspec.Raw(msgspec.json.encode(message)))
-    return found
-
-
-def _schema(raw: msgspec.Raw) -> msgspec.Raw:
-    """A tool's definition."""
-    fields = decode_fields(raw, "llm.tools") if is_object(raw) else {}
-    inner = present(fields, "tool.json_schema", "tool")
-    if inner is not None and is_object(inner):
-        inner = present(decode_fields(inner, "tool"), "json_schema", "tool.json_schema")
-    return raw if inner is None else unpacked(inner, "tool.json_schema")
-
-
-def _flat_values(value: Any, prefix: str) -> dict[str, Any]:
-    """Objects and lists in objects as one object with dotted names."""
-    if isinstance(value, dict):
-        items: Iterable[tuple[Any, Any]] = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    else:
-        return {prefix[:-1]: value}
-    found: dict[str, Any] = {}
-    for name, each in items:
-        found |= _flat_values(each, f"{prefix}{name}.")
-    return found
-
-
-def _openinference_message(raw: msgspec.Raw) -> list[Segment]:
-    """A message of OpenInference. Its ordered contents, where it has them, repeat its content and
-    may repeat its tool calls."""
-    flat = _flat_values(decode_value(raw, "message"), "")
-    flat = {name.removeprefix("message."): value for name, value in flat.items()}
-    role = _string(flat.get("role")) or "user"
-    name = _string(flat.get("name"))
-    kind, role = kind_of(role), role if name is None else f"{role} name={name}"
-    contents, calls = _grouped(flat, "contents."), _grouped(flat, "tool_calls.")
-    segments: list[Segment] = []
-    for part in contents:
-        segments += _openinference_part(part, kind, role)
-    if not contents and _string(flat.get("content")):
-        segments.append(Segment(kind, role, flat["content"]))
-    if not any(segment.kind is Kind.TOOL_CALL for segment in segments):
-        segments += [_openinference_call(call, role) for call in calls]
-    function = _string(flat.get("function_call_name"))
-    if function is not None:
-        arguments = _string(flat.get("function_call_arguments_json")) or ""
-        segments.append(call_segment(role, function, arguments))
-    return segments or [Segment(kind, role, "")]
-
-
-def _grouped(flat: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
-    """The elements of a list that was flattened, in order."""
-    groups: dict[int, dict[str, Any]] = {}
-    for name, value in flat.items():
-        if name.startswith(prefix):
-            number, _, rest = name[len(prefix) :].partition(".")
-            if number.isdecimal() and len(number) < 10:
-                groups.setdefault(int(number), {})[rest] = value
-    return [groups[number] for number in sorted(groups)]
-
-
-def _openinference_part(part: dict[str, Any], kind: Kind, role: str) -> list[Segment]:
-    fields = {name.removeprefix("message_content."): value for name, value in part.items()}
-    type_ = fields.get("type")
-    text = _string(fields.get("text"))
-    if type_ == "tool_use":
-        return [_openinference_call(part, role)]
-    if type_ == "reasoning":
-        hidden = ("data", "encrypted_content", "signature", "id")
-        shown = text or next((fields[name] for name in hidden if _string(fields.get(name))), "")
-        return [Segment(Kind.THINKING, role, shown)]
-    if type_ in ("image", "audio"):
-        return [Segment(Kind.MEDIA, role, msgspec.json.encode(fields, order="sorted").decode())]
-    return [] if text is None else [Segment(kind, role, text)]
-
-
-def _openinference_call(call: dict[str, Any], role: str) -> Segment:
-    fields = {name.removeprefix("tool_call."): value for name, value in call.items()}
-    arguments = _string(fields.get("function.arguments")) or ""
-    return call_segment(role, _string(fields.get("function.name")), arguments)
-
-
-def _string(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return [message("user", raw)] if is_text(raw) else elements_of(raw, what)
 
 
 # ---- Vercel's AI SDK ------------------------------------------------------------------------------
@@ -442,15 +149,17 @@ def _vercel_prompt(attributes: Attributes) -> Messages | None:
     if raw is not None:
         tools = elements_of(attributes.json("ai.prompt.tools"), "ai.prompt.tools")
         messages = _messages_in(raw, "ai.prompt.messages") or []
-        return [*([_tools(tools)] if tools else []), *messages]
+        return [*([tools_message(tools)] if tools else []), *messages]
     raw = attributes.json("ai.prompt")
     if raw is None or not is_object(raw):
         return None
     fields = decode_fields(raw, "ai.prompt")
     system = present(fields, "system", "instructions")
-    head = [_system(system, "content")] if system is not None and is_text(system) else []
+    head = [message("system", system)] if system is not None and is_text(system) else []
     turns = present(fields, "messages", "prompt")
-    return [*head, *(_messages_in(turns, "ai.prompt") or ())]
+    if turns is None or is_text(turns):
+        return [*head, *([] if turns is None else [message("user", turns)])]
+    return [*head, *elements_of(turns, "ai.prompt")]
 
 
 def _vercel_completion(attributes: Attributes) -> list[Messages] | None:
@@ -483,11 +192,11 @@ def read_message(raw: msgspec.Raw) -> list[Segment]:
         tools = decode_list(fields["tools"], "tools")
         return [Segment(Kind.TOOLS, "", canonical(each, "tools")) for each in tools]
     if any(name == "message" or name.startswith("message.") for name in fields):
-        return _openinference_message(raw)
+        return openinference_segments(raw)
     parts = present(fields, "parts")
     if parts is None:
         content = present(fields, "content")
-        if content is None or not is_list(content) or not _has_own_parts(content):
+        if content is None or not is_list(content) or not _has_own_parts(fields, content):
             return message_segments(raw, role=None if word_of(fields, "role") else "assistant")
         parts = content
     role = word_of(fields, "role") or "assistant"
@@ -497,10 +206,12 @@ def read_message(raw: msgspec.Raw) -> list[Segment]:
     return found or [Segment(kind, role, "")]
 
 
-def _has_own_parts(content: msgspec.Raw) -> bool:
-    """Whether a content has parts of types that only the AI SDK or the GenAI conventions have."""
+def _has_own_parts(fields: Fields, content: msgspec.Raw) -> bool:
+    """Whether a list has parts as only the AI SDK or the GenAI conventions have them. A system's
+    instructions are such a list, too."""
     data = bytes(content)
-    return b'"tool-' in data or b'"tool_call' in data
+    own = b'"tool-' in data or b'"tool_call' in data
+    return own or (b'"content"' in data and "tool_calls" not in fields)
 
 
 def _part(raw: msgspec.Raw, kind: Kind, role: str) -> list[Segment]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import msgspec
 
@@ -40,17 +41,11 @@ _NUMBERED = re.compile(
 )
 _NESTED = ("gen_ai", "llm", "openinference", "ai", "session")
 """Beginnings of attribute names; where one is an attribute of its own, all are nested in objects."""
+_NULL = msgspec.Raw(b"null")
 _WHOLE = re.compile(rb'"?(-?\d+)"?')
 
 
-class KeyValue(msgspec.Struct):
-    """An OTLP attribute."""
-
-    key: str
-    value: msgspec.Raw = msgspec.Raw()
-
-
-class _AnyValue(msgspec.Struct, rename="camel"):
+class AnyValue(msgspec.Struct, rename="camel"):
     """OTLP's ``AnyValue``: one of these is there."""
 
     string_value: msgspec.Raw = msgspec.Raw()
@@ -62,15 +57,21 @@ class _AnyValue(msgspec.Struct, rename="camel"):
     bytes_value: msgspec.Raw = msgspec.Raw()
 
 
+class KeyValue(msgspec.Struct):
+    """An OTLP attribute."""
+
+    key: str
+    value: AnyValue | None = None
+
+
 class _Values(msgspec.Struct):
-    values: list[msgspec.Raw] | None = None
+    values: list[AnyValue | None] | None = None
 
 
 class _KeyValues(msgspec.Struct):
     values: list[KeyValue] | None = None
 
 
-_ANY_VALUE = msgspec.json.Decoder(_AnyValue)
 _VALUES = msgspec.json.Decoder(_Values)
 _KEY_VALUES = msgspec.json.Decoder(_KeyValues)
 _ATTRIBUTE_LIST = msgspec.json.Decoder(list[KeyValue])
@@ -78,56 +79,57 @@ _NUMBER = msgspec.json.Decoder(int | float | str)
 _HR_TIME = msgspec.json.Decoder(tuple[int, int])
 
 
-def plain_value(raw: msgspec.Raw) -> msgspec.Raw:
+def plain_value(value: AnyValue | None) -> msgspec.Raw:
     """An OTLP ``AnyValue`` as the JSON value it stands for; an empty one is ``null``.
 
     Raises:
         ValueError: it is none.
     """
-    if not raw or bytes(raw) == b"null":
-        return msgspec.Raw(b"null")
-    value = decode(raw, _ANY_VALUE, "attribute value")
-    for each in (value.string_value, value.double_value, value.bool_value, value.bytes_value):
-        if each:
-            return each
+    if value is None:
+        return _NULL
+    if value.string_value:
+        return value.string_value
     if value.int_value:
         found = _WHOLE.fullmatch(bytes(value.int_value))
         if found is None:
-            raise ValueError(f"intValue: not a whole number: {bytes(value.int_value)[:40]!r}")
+            raise ValueError("intValue: not a whole number")
         return msgspec.Raw(found[1])
+    for each in (value.double_value, value.bool_value, value.bytes_value):
+        if each:
+            return each
     if value.array_value:
         items = decode(value.array_value, _VALUES, "arrayValue").values or ()
         return msgspec.Raw(b"[" + b",".join(bytes(plain_value(each)) for each in items) + b"]")
     if value.kvlist_value:
         pairs = decode(value.kvlist_value, _KEY_VALUES, "kvlistValue").values or ()
         return json_object({pair.key: plain_value(pair.value) for pair in pairs})
-    return msgspec.Raw(b"null")
+    return _NULL
 
 
 def json_object(fields: Fields) -> msgspec.Raw:
     """The JSON object that has these fields."""
-    inside = (msgspec.json.encode(key) + b":" + bytes(raw) for key, raw in fields.items())
+    inside = [_key(name) + bytes(raw) for name, raw in fields.items()]
     return msgspec.Raw(b"{" + b",".join(inside) + b"}")
+
+
+@lru_cache(maxsize=4096)
+def _key(name: str) -> bytes:
+    return msgspec.json.encode(name) + b":"
 
 
 class Attributes:
     """Attributes of a span, an event or a resource, decoded when somebody asks for them."""
 
-    __slots__ = ("_any_values", "_numbered", "_values")
+    __slots__ = ("_numbered", "_values")
 
-    def __init__(self, values: Fields, *, any_values: bool = False) -> None:
-        """
-        Args:
-            any_values: the values are OTLP's ``AnyValue`` objects, not plain JSON.
-        """
+    def __init__(self, values: Mapping[str, msgspec.Raw | AnyValue | None]) -> None:
         self._values = values
-        self._any_values = any_values
         self._numbered: dict[str, Numbered] | None = None
 
     @classmethod
     def of_list(cls, pairs: Iterable[KeyValue] | None) -> Attributes:
         """Attributes as OTLP has them."""
-        return cls({pair.key: pair.value for pair in pairs or ()}, any_values=True)
+        return cls({pair.key: pair.value for pair in pairs or ()})
 
     @classmethod
     def of_json(cls, raw: msgspec.Raw | None) -> Attributes:
@@ -136,7 +138,7 @@ class Attributes:
         Raises:
             ValueError: they are none of these.
         """
-        if raw is None:
+        if not raw or bytes(memoryview(raw)[:4]) == b"null":
             return cls({})
         if is_list(raw):
             return cls.of_list(decode(raw, _ATTRIBUTE_LIST, "attributes"))
@@ -161,8 +163,9 @@ class Attributes:
         values = self._values
         for name in names:
             if name in values:
-                raw = plain_value(values[name]) if self._any_values else values[name]
-                if bytes(raw) != b"null":
+                value = values[name]
+                raw = value if isinstance(value, msgspec.Raw) else plain_value(value)
+                if len(memoryview(raw)) != 4 or bytes(raw) != b"null":
                     return raw
         return None
 
@@ -219,11 +222,11 @@ class Attributes:
         return number
 
     def json(self, *names: str) -> msgspec.Raw | None:
-        """The first of the named values: as it is, or, where it is a text that holds an object or a
-        list, what that holds.
+        """The first of the named values: as it is, or, where it is a text that begins like an object
+        or a list, what that holds.
 
         Raises:
-            ValueError: it begins as JSON and is none.
+            ValueError: it is no attribute value.
         """
         raw = self.raw(*names)
         return None if raw is None else unpacked(raw, names[0])
@@ -232,30 +235,26 @@ class Attributes:
         """The elements of a flattened list: what stands behind ``prefix.N.`` in the names."""
         if self._numbered is None:
             self._numbered = {}
-            for name, raw in self._values.items():
+            for name, value in self._values.items():
                 found = _NUMBERED.fullmatch(name)
                 if found is not None:
                     group = self._numbered.setdefault(found[1], {})
-                    plain = plain_value(raw) if self._any_values else raw
-                    group.setdefault(int(found[2]), {})[found[3]] = plain
+                    raw = value if isinstance(value, msgspec.Raw) else plain_value(value)
+                    group.setdefault(int(found[2]), {})[found[3]] = raw
         return self._numbered.get(prefix, {})
 
 
 def unpacked(raw: msgspec.Raw, what: str) -> msgspec.Raw:
-    """A value, or what a text holds that begins like a JSON object or list.
+    """A value, or what a text holds that begins like a JSON object or list; whether it is one shows
+    when it is decoded.
 
     Raises:
-        ValueError: the text begins so and is no JSON.
+        ValueError: a text cannot be decoded.
     """
     if not is_text(raw):
         return raw
-    text = decode_text(raw, what)
-    if not text.lstrip().startswith(("{", "[")):
-        return raw
-    return decode(text.strip().encode("utf-8", "replace"), _RAW, what)
-
-
-_RAW = msgspec.json.Decoder(msgspec.Raw)
+    text = decode_text(raw, what).strip()
+    return msgspec.Raw(text.encode()) if text.startswith(("{", "[")) else raw
 
 
 def _flat(fields: Fields, prefix: str) -> Fields:
@@ -368,8 +367,41 @@ def elements_of(raw: msgspec.Raw | None, what: str) -> list[msgspec.Raw]:
     of one.
 
     Raises:
-        ValueError: an element begins as JSON and is none.
+        ValueError: it begins as a list and is none.
     """
     if raw is None:
         return []
     return [unpacked(each, what) for each in decode_list(raw, what)] if is_list(raw) else [raw]
+
+
+def log_record(
+    record: Line,
+    ids: tuple[str | None, str | None],
+    name: str | None,
+    body: msgspec.Raw | None,
+    attributes: Attributes,
+    resource: Attributes,
+    scope: str | None,
+    time: int | None,
+) -> Span:
+    """A log record as an event of the span in which it was made.
+
+    Args:
+        ids: OTLP trace id and span id.
+        name: the event's name; else an attribute has it, or the body.
+    """
+    name = name or attributes.word("event.name")
+    if name is None and body is not None and is_text(body):
+        name = decode_text(body, "body")
+    return Span(
+        place=record,
+        trace=hex_id(ids[0]),
+        id=hex_id(ids[1]),
+        parent=None,
+        name=name or "",
+        scope=scope,
+        resource=resource,
+        attributes=attributes,
+        end_ns=time,
+        event=SpanEvent(name or "", attributes, body),
+    )

@@ -197,6 +197,7 @@ class _Reading:
                 output_tokens=now.completion_tokens - before.completion_tokens,
             ),
             logged_cost_usd=cost,
+            is_sum=True,
         )
         return [Trace(id=search, project=self._data_set), call]
 

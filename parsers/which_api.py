@@ -31,6 +31,8 @@ _OTHER_FORMATS = frozenset((
     "observations", "generation_logprobs", "advantages",
 ))
 """Fields of other log formats whose rows also have messages or inputs."""
+_OTHER_ROWS = frozenset(("responses_create_params", "request_created_at", "model_group"))
+"""Fields of other log formats whose rows also have whole requests and responses."""
 
 _REQUEST_PARAMETERS = frozenset((
     "model", "messages", "tools", "functions", "tool_choice", "function_call", "temperature",
@@ -101,7 +103,7 @@ def _first_records(head: Head) -> list[bytes]:
 def api_of(envelope: Envelope) -> Api | None:
     """Which API a record is of, and why; ``None`` if it is not request or response JSONL."""
     answered = envelope.answer is not None or envelope.response not in (None, envelope.record)
-    if "responses_create_params" in envelope.record:
+    if not _OTHER_ROWS.isdisjoint(envelope.record):
         return None
     if not answered and not _OTHER_FORMATS.isdisjoint(envelope.record):
         return None

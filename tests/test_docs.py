@@ -1,4 +1,7 @@
-"""README shows what the commands print. ``FORKPOINT_UPDATE_GOLDEN=1`` writes it anew."""
+"""Pages show what the commands print and what the parsers declare.
+
+``FORKPOINT_UPDATE_GOLDEN=1`` writes those parts of them anew.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
+from forkpoint.cli.tables import families, is_from_documentation
+from forkpoint.parsers.base import Parser
 from forkpoint.parsers.registry import parsers
 
 README = REPOSITORY / "README.md"
+FORMATS = REPOSITORY / "docs" / "formats.md"
 _BLOCK = re.compile(r"(<!-- generated: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 UPDATE = os.environ.get("FORKPOINT_UPDATE_GOLDEN") == "1"
 
@@ -32,26 +38,86 @@ def output_of(command: str) -> str:
     return f"```\n$ {command}\n" + "\n".join(lines) + "\n```\n"
 
 
+def built_in() -> list[Parser]:
+    """The project's own parsers, whatever else is installed."""
+    return [each for each in parsers() if type(each).__module__.startswith("forkpoint.parsers.")]
+
+
 def formats_table() -> str:
     rows = ["| Format | `--by format` | Holds | Checked against |", "|---|---|---|---|"]
     rows += [
         f"| {each.title} | `{each.name}` | {', '.join(each.evidence)} | {each.checked} |"
-        for each in parsers()
+        for each in built_in()
     ]
     return "\n".join(rows) + "\n"
 
 
+def formats_in_full() -> str:
+    """A section for each format, under the headings of ``forkpoint formats``."""
+    parts = []
+    for heading, members in families(built_in()):
+        parts += [f"## {heading}\n", *map(format_section, members)]
+    return "\n" + "\n".join(parts)
+
+
+def format_section(parser: Parser) -> str:
+    holds = ", ".join(parser.evidence)
+    if not parser.whole_prompts:
+        holds += "; prompts not whole, so their sizes come from what was billed"
+    unseen = f"not on a real log ({parser.checked})"
+    facts = {
+        "Holds": holds,
+        "Checked": unseen if is_from_documentation(parser) else parser.checked,
+        "Found in": ", ".join(f"`{place}`" for place in parser.locations),
+    }
+    example = f"[example](../sample_logs/{parser.name}/README.md)"
+    return "\n".join(
+        [
+            f"### {parser.title}",
+            "",
+            f"`{parser.name}` ({example}). {what_to_know(parser)}",
+            "",
+            *(f"- {label}: {fact}" for label, fact in facts.items() if fact),
+            "",
+        ]
+    )
+
+
+def what_to_know(parser: Parser) -> str:
+    """The first line of the parser's module, in Markdown: what its files are."""
+    documented = sys.modules[type(parser).__module__].__doc__ or ""
+    return documented.strip().partition("\n")[0].replace("``", "`")
+
+
+GENERATED = {"formats": formats_table, "formats in full": formats_in_full}
+
+
 def generated(what: str) -> str:
-    return formats_table() if what == "formats" else output_of(what)
+    return GENERATED[what]() if what in GENERATED else output_of(what)
 
 
-def test_readme_shows_what_the_commands_print() -> None:
-    text = README.read_text()
+@pytest.mark.parametrize(
+    ("page", "blocks"), [(README, 4), (FORMATS, 1)], ids=lambda x: str(x)[-10:]
+)
+def test_pages_show_what_the_commands_print_and_the_parsers_declare(
+    page: Path, blocks: int
+) -> None:
+    text = page.read_text()
     fresh = _BLOCK.sub(lambda m: m.group(1) + generated(m.group(2)) + m.group(4), text)
     if UPDATE:
-        README.write_text(fresh)
-    assert len(_BLOCK.findall(text)) == 4
+        page.write_text(fresh)
+    assert len(_BLOCK.findall(text)) == blocks
     assert text == fresh or UPDATE
+
+
+@pytest.mark.parametrize("parser", built_in(), ids=lambda parser: parser.name)
+def test_the_first_line_of_every_parser_says_in_a_sentence_what_its_files_are(
+    parser: Parser,
+) -> None:
+    line = what_to_know(parser)
+    assert 20 <= len(line) <= 110
+    assert line.endswith((".", "…"))
+    assert line.count("`") % 2 == 0
 
 
 def pages() -> list[Path]:

@@ -6,7 +6,9 @@ import gzip
 import json
 import os
 import random
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -23,6 +25,8 @@ from forkpoint.analysis.report import build_report
 from forkpoint.analysis.store import MEMORY, Store
 from forkpoint.analysis.tokens import DEFAULT_ENCODING
 from forkpoint.errors import ForkpointError, StrictError
+
+SAMPLES = Path(__file__).resolve().parent.parent / "sample_logs"
 
 OPTIONS = Options(DEFAULT_ENCODING)
 
@@ -319,3 +323,24 @@ def test_counts_of_a_run_add_up(store: Store, tmp_path: Path) -> None:
     assert isinstance(done, Ingested)
     assert (done.files, done.unknown_files, done.calls) == (2, 1, 2)
     assert done.bytes == sum(each.stat().st_size for each in tmp_path.iterdir())
+
+
+def test_rows_that_sqlite_keeps_beside_its_database_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "opencode.db"
+    shutil.copy(SAMPLES / "opencode" / "opencode.db", path)
+    with Store.open(MEMORY, encoding=DEFAULT_ENCODING) as store:
+        first = ingest(store, [tmp_path], Options(DEFAULT_ENCODING))
+        assert first.calls > 0
+        assert ingest(store, [tmp_path], Options(DEFAULT_ENCODING)).files == 0
+        writer = sqlite3.connect(path)
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("CREATE TABLE more (x)")
+        writer.commit()
+        again = ingest(store, [tmp_path], Options(DEFAULT_ENCODING))
+        writer.execute("INSERT INTO more VALUES (1)")
+        writer.commit()
+        assert path.with_name("opencode.db-wal").exists()
+        grown = ingest(store, [tmp_path], Options(DEFAULT_ENCODING))
+        assert (again.files, grown.files, grown.unknown_files) == (1, 1, 0)
+        assert ingest(store, [tmp_path], Options(DEFAULT_ENCODING)).files == 0
+        writer.close()

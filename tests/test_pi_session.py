@@ -22,7 +22,7 @@ USAGE = {"input": 3, "output": 20, "cacheRead": 60, "cacheWrite": 37, "cost": CO
 AT = 1791190802000
 
 
-def entry(name: str | None, parent: str | None, kind: str, **more: Any) -> dict[str, Any]:
+def entry(name: str | None, parent: str | None, kind: str, /, **more: Any) -> dict[str, Any]:
     ids = {} if name is None else {"id": name, "parentId": parent}
     return {"type": kind, **ids, "timestamp": "2026-10-05T09:00:04.500Z", **more}
 

@@ -1,33 +1,39 @@
 """The sample logs of every format: whose they are, that they can be written anew, and what becomes
 of them when they are damaged.
 
-What a log is made of follows from its parser's declaration and its own bytes (`form_of`), so a new
-format needs no entry here: a sample folder is enough.
+What a log is made of follows from its parser's declaration and its own bytes, so a new format needs
+no entry here: a sample folder is enough.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import zstandard
+from damaged_logs import (
+    Form,
+    Sample,
+    check_compressed,
+    check_cut_off,
+    check_damaged_bytes,
+    check_grown,
+    check_other_order,
+    check_other_types,
+    form_of,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recording_tree import Parsed, RecordingTree, parse_file, parse_tail
+from recording_tree import parse_file
 
-from forkpoint.parsers.base import Parser, Reread
-from forkpoint.parsers.logs import Log, read_head
-from forkpoint.parsers.records import Call
+from forkpoint.parsers.logs import read_head
 from forkpoint.parsers.registry import parser_named, parsers
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_logs"
@@ -38,46 +44,7 @@ SAMPLED = "smollm2.jsonl"
 """Logs that a model wrote. `sample_rollouts.py` writes them anew where the model is at hand."""
 EXAMPLES = settings(max_examples=settings().max_examples // 4)
 
-
-class Form(StrEnum):
-    """What a log is made of, which decides what may be expected of a part of it."""
-
-    LINES = "lines"
-    """JSON values, one a line."""
-    DOCUMENT = "document"
-    """One JSON value. Its parser reads it whole, so that it does not declare that it `grows`."""
-    TEXT = "text"
-    """Records of another kind, such as CSV."""
-    BINARY = "binary"
-    """SQLite, Parquet, zip, pickles."""
-
-
-def form_of(path: Path) -> Form:
-    """The form of a sample, by its parser's declaration and its bytes."""
-    data = path.read_bytes()
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        return Form.BINARY
-    if "\0" in text:
-        return Form.BINARY
-    grows = parser_of(path).grows
-    if not grows and is_json(text):
-        return Form.DOCUMENT
-    return Form.LINES if all(map(is_json, text.splitlines())) else Form.TEXT
-
-
-def is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def parser_of(path: Path) -> Parser:
-    """The parser of the format that a sample lies in the folder of."""
-    return parser_named(path.relative_to(SAMPLES).parts[0])
+in_every_folder = pytest.mark.parametrize("folder", FOLDERS)
 
 
 def files(folder: Path) -> list[Path]:
@@ -97,41 +64,51 @@ def claims(path: Path) -> tuple[str, ...]:
     return tuple(parser.name for parser in parsers() if parser.identify(head) is not None)
 
 
-def has_no_calls(path: Path) -> bool:
-    """Whether the folder's README says that this file has no calls: one sentence does both.
-
-    Such files lie beside logs because the program writes them there: settings, summaries, indexes.
-    """
-    readme = SAMPLES / path.relative_to(SAMPLES).parts[0] / "README.md"
-    sentences = re.split(r"(?<=[.!?:;|])\s|\n\n", readme.read_text())
-    return any(f"`{path.name}`" in each and "no calls" in each for each in sentences)
-
-
 def logs(folder: str) -> list[Path]:
     """The files of a sample folder that some parser claims."""
     return [path for path in files(SAMPLES / folder) if claims(path)]
 
 
-def by_form() -> list[Path]:
-    """The smallest log of each form in each folder: what is damaged below."""
-    found: dict[tuple[str, Form], Path] = {}
-    for folder in FOLDERS:
+def has_no_calls(folder: str, path: Path) -> bool:
+    """Whether a folder's README says so. Such files lie beside logs because the program writes
+    them there: settings, summaries, indexes."""
+    return says_no_calls((SAMPLES / folder / "README.md").read_text(), path.name)
+
+
+def says_no_calls(readme: str, name: str) -> bool:
+    """Whether one sentence has both the file's name and the words ``no calls``."""
+    sentences = re.split(r"(?<=[.!?:;|])\s|\n\n", readme)
+    return any(f"`{name}`" in each and "no calls" in each for each in sentences)
+
+
+def smallest_of_each_form() -> list[Sample]:
+    """In each folder, the smallest log of each form: what is damaged below."""
+    found: list[Sample] = []
+    for parser in parsers():
+        folder = parser.name
+        if folder not in FOLDERS:
+            continue  # A test of its own says so.
+        forms: dict[Form, Path] = {}
         for path in sorted(logs(folder), key=lambda path: path.stat().st_size):
-            found.setdefault((folder, form_of(path)), path)
-    return list(found.values())
+            forms.setdefault(form_of(path, parser.grows), path)
+        mixed = len(forms) > 1
+        found += [Sample(parser, SAMPLES / folder, path, mixed) for path in forms.values()]
+    return found
 
 
-def shown(path: Path) -> str:
-    return f"{path.relative_to(SAMPLES).parts[0]}-{form_of(path)}"
+DAMAGED = smallest_of_each_form()
 
 
-DAMAGED = by_form()
-in_every_folder = pytest.mark.parametrize("folder", FOLDERS)
+def of_form(*forms: Form, growing: bool = False) -> pytest.MarkDecorator:
+    """Parametrise by the samples of these forms; `growing`: only those whose format grows."""
+    chosen = [each for each in DAMAGED if each.form in forms and each.parser.grows >= growing]
+    ids = [f"{each.parser.name}-{each.form}" for each in chosen]
+    return pytest.mark.parametrize("sample", chosen, ids=ids)
 
 
-def of_form(*forms: Form) -> pytest.MarkDecorator:
-    paths = [path for path in DAMAGED if not forms or form_of(path) in forms]
-    return pytest.mark.parametrize("path", paths, ids=shown)
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("damaged")
 
 
 # --- Whole samples ------------------------------------------------------------------------------
@@ -150,7 +127,7 @@ def test_every_registered_parser_has_a_sample_folder_and_is_in_the_index() -> No
 def test_each_sample_is_recognised_as_its_own_format_and_refused_by_all_others(folder: str) -> None:
     assert logs(folder)
     for path in files(SAMPLES / folder):
-        assert claims(path) == (folder,) or (claims(path) == () and has_no_calls(path)), path
+        assert claims(path) == (folder,) or (not claims(path) and has_no_calls(folder, path)), path
 
 
 @in_every_folder
@@ -158,7 +135,7 @@ def test_each_sample_reads_without_issues(folder: str) -> None:
     for path in logs(folder):
         parsed = parse_file(parser_named(folder), path)
         assert parsed.issues == []
-        if has_no_calls(path):
+        if has_no_calls(folder, path):
             assert parsed.calls == []
             continue
         assert parsed.traces
@@ -176,216 +153,64 @@ def test_each_sample_is_what_its_generator_writes(folder: str, tmp_path: Path) -
 
 
 def test_samples_of_every_form_are_damaged_here() -> None:
-    assert {form_of(path) for path in DAMAGED} == set(Form)
+    assert {sample.form for sample in DAMAGED} == set(Form)
 
 
-# --- The same sample, otherwise put down --------------------------------------------------------
+def test_a_readme_names_the_files_that_hold_no_calls_by_design() -> None:
+    readme = "Runs.\n\n`run.jsonl` has two calls. `settings.json` lies beside it\nand has no calls."
+    assert says_no_calls(readme, "settings.json")
+    assert not says_no_calls(readme, "run.jsonl")
 
 
-def copied(path: Path, target: Path) -> Path:
-    """The sample in a copy of its folder, so that what lies beside it is there too."""
-    folder = path.relative_to(SAMPLES).parts[0]
-    if not (target / folder).exists():
-        shutil.copytree(SAMPLES / folder, target / folder)
-    return target / path.relative_to(SAMPLES)
-
-
-def with_bytes(path: Path, data: bytes, target: Path) -> Parsed:
-    """What the sample's parser reads where its bytes are others."""
-    copy = copied(path, target)
-    copy.write_bytes(data)
-    try:
-        return parse_file(parser_of(path), copy)
-    finally:
-        copy.write_bytes(path.read_bytes())
-
-
-@cache
-def whole(path: Path) -> Parsed:
-    return parse_file(parser_of(path), path)
-
-
-def places(calls: list[Call]) -> list[tuple[int, int]]:
-    return [(call.line, call.offset) for call in calls]
-
-
-class Read(NamedTuple):
-    """What must be the same of a call, however its log is put down."""
-
-    prompt: str
-    completion: str | None
-    output_tokens: int | None
-
-
-def fullest(calls: list[Call], tree: RecordingTree) -> dict[Any, Read]:
-    """Calls by identity; of several copies, as everywhere, that with most output."""
-    found: dict[Any, Read] = {}
-    for number, call in enumerate(calls):
-        output = call.usage.output_tokens if call.usage else None
-        completion = None if call.completion is None else tree.hash_of(call.completion)
-        read = Read(tree.hash_of(call.prompt), completion, output)
-        key = (call.identity, call.request) if call.identity else number
-        if key not in found or (found[key].output_tokens or -1) < (output or -1):
-            found[key] = read
-    return found
-
-
-@of_form(Form.LINES, Form.TEXT)
+@of_form(Form.LINES, Form.DOCUMENT, Form.TEXT)
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
 def test_a_compressed_sample_gives_the_same_calls(
-    path: Path, compress: Callable[[bytes], bytes], tmp_path: Path
+    sample: Sample, compress: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
-    parsed = with_bytes(path, compress(path.read_bytes()), tmp_path)
-    assert parsed.issues == []
-    assert fullest(parsed.calls, parsed.tree) == fullest(whole(path).calls, whole(path).tree)
+    check_compressed(sample, compress, tmp_path)
 
 
-@of_form(Form.LINES, Form.TEXT)
+@of_form(Form.LINES, Form.TEXT, growing=True)
 def test_a_sample_that_grew_by_lines_gives_the_calls_of_one_read_whole(
-    path: Path, tmp_path: Path
+    sample: Sample, tmp_path: Path
 ) -> None:
-    parser = parser_of(path)
-    if not parser.grows:
-        pytest.skip("its parser reads a changed file again")
-    copy = copied(path, tmp_path)
-    lines = path.read_bytes().splitlines(keepends=True)
-    copy.write_bytes(b"".join(lines[: len(lines) // 2]))
-    before = parse_file(parser, copy)
-    copy.write_bytes(b"".join(lines))
-    try:
-        after = parse_tail(parser, before)
-    except Reread:
-        return
-    assert after.issues == []
-    calls = fullest([*before.calls, *after.calls], after.tree)
-    assert calls == fullest(whole(path).calls, whole(path).tree)
+    check_grown(sample, sample.content.count(b"\n") // 2, tmp_path)
 
 
 # --- Damaged samples ----------------------------------------------------------------------------
 
 
-def damaged(path: Path, data: bytes, target: Path) -> Parsed:
-    """Read damaged data, and check that each issue says in one line where it stands."""
-    parsed = with_bytes(path, data, target)
-    starts = [0]
-    for line in data.split(b"\n"):
-        starts.append(starts[-1] + len(line) + 1)
-    for issue in parsed.issues:
-        assert issue.reason and "\n" not in issue.reason
-        if form_of(path) is Form.LINES:
-            assert issue.offset == starts[issue.line - 1]
-        assert issue.line >= 1 and issue.offset >= 0
-    return parsed
-
-
-def put_somewhere(record: Any, value: Any, data: st.DataObject) -> None:
-    """Replace a value at a drawn place, at any depth, of a JSON object or list."""
-    while True:
-        keys = list(record) if isinstance(record, dict) else range(len(record))
-        key = data.draw(st.sampled_from(keys), label="key")
-        inner = record[key]
-        if not (isinstance(inner, dict | list) and inner and data.draw(st.integers(0, 3))):
-            record[key] = value
-            return
-        record = inner
-
-
-SWAPS = st.sampled_from(
-    [None, True, 0, -1, 2**70, 0.5, "", "word", "half \ud83d", [], [[]], {}, {"type": 1}, ["x", 1]]
-)
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("damaged")
-
-
-@of_form(Form.LINES)
+@of_form(*Form)
 @EXAMPLES
 @given(data=st.data())
 def test_a_sample_cut_off_anywhere_keeps_all_calls_before_the_cut(
-    path: Path, scratch: Path, data: st.DataObject
+    sample: Sample, scratch: Path, data: st.DataObject
 ) -> None:
-    content = path.read_bytes()
-    cut = data.draw(st.integers(0, len(content)), label="cut")
-    parsed = damaged(path, content[:cut], scratch)
-    last_line = content[:cut].count(b"\n") + 1
-    assert [issue.line for issue in parsed.issues] in ([], [last_line])
-    all_places = places(whole(path).calls)
-    before = [place for place in all_places if place[0] < last_line]
-    assert places(parsed.calls)[: len(before)] == before
-    assert set(places(parsed.calls)) <= set(all_places)
-    assert len(parsed.calls) <= len(all_places)
-
-
-@of_form(Form.DOCUMENT)
-@EXAMPLES
-@given(data=st.data())
-def test_a_document_cut_off_anywhere_is_one_issue(
-    path: Path, scratch: Path, data: st.DataObject
-) -> None:
-    content = path.read_bytes()
-    cut = data.draw(st.integers(0, len(content)), label="cut")
-    parsed = damaged(path, content[:cut], scratch)
-    assert len(parsed.issues) == (cut < len(content.rstrip()))
-    assert len(parsed.calls) <= len(whole(path).calls)
-
-
-@of_form(Form.TEXT, Form.BINARY)
-@EXAMPLES
-@given(data=st.data())
-def test_a_sample_of_another_form_cut_off_anywhere_loses_nothing_silently(
-    path: Path, scratch: Path, data: st.DataObject
-) -> None:
-    content = path.read_bytes()
-    cut = data.draw(st.integers(0, len(content)), label="cut")
-    parsed = damaged(path, content[:cut], scratch)
-    assert len(parsed.calls) <= len(whole(path).calls)
-    assert len(parsed.traces) <= len(whole(path).traces)
-    at_a_line_end = form_of(path) is Form.TEXT and content[:cut].endswith((b"\n", b""))
-    lost = len(parsed.calls) < len(whole(path).calls) and not at_a_line_end
-    assert parsed.issues or not lost
+    check_cut_off(sample, data.draw(st.integers(0, len(sample.content)), label="cut"), scratch)
 
 
 @of_form(Form.LINES, Form.DOCUMENT)
 @EXAMPLES
 @given(data=st.data())
 def test_a_sample_with_values_of_other_types_in_its_fields_is_read_all_the_same(
-    path: Path, scratch: Path, data: st.DataObject
+    sample: Sample, scratch: Path, data: st.DataObject
 ) -> None:
-    content = path.read_bytes()
-    lines = form_of(path) is Form.LINES
-    records = content.splitlines(keepends=True) if lines else [content]
-    for number in data.draw(st.lists(st.integers(0, len(records) - 1), min_size=1, max_size=4)):
-        record = json.loads(records[number])
-        put_somewhere(record, data.draw(SWAPS, label="value"), data)
-        records[number] = json.dumps(record).encode() + b"\n"
-    damaged(path, b"".join(records), scratch)
+    check_other_types(sample, data, scratch)
 
 
 @of_form(Form.LINES)
 @EXAMPLES
 @given(data=st.data())
 def test_a_sample_with_doubled_and_reordered_lines_is_read_all_the_same(
-    path: Path, scratch: Path, data: st.DataObject
+    sample: Sample, scratch: Path, data: st.DataObject
 ) -> None:
-    lines = path.read_bytes().splitlines(keepends=True)
-    numbers = data.draw(st.permutations(range(len(lines))), label="order")
-    doubled = data.draw(st.lists(st.sampled_from(numbers), max_size=20), label="doubled")
-    parsed = damaged(path, b"".join(lines[n] for n in [*numbers, *doubled]), scratch)
-    assert parsed.issues == []
+    check_other_order(sample, data, scratch)
 
 
-@of_form()
+@of_form(*Form)
 @EXAMPLES
 @given(data=st.data())
 def test_a_sample_with_damaged_bytes_is_read_all_the_same(
-    path: Path, scratch: Path, data: st.DataObject
+    sample: Sample, scratch: Path, data: st.DataObject
 ) -> None:
-    content = bytearray(path.read_bytes())
-    spots = st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=8)
-    for spot in data.draw(spots, label="spots"):
-        content[spot] = data.draw(st.integers(0, 255))
-    parsed = damaged(path, bytes(content), scratch)
-    # A byte can part what was one call in two records (its id, a mark of a copy), and no more.
-    assert len(parsed.calls) <= len(whole(path).calls) + 8
+    check_damaged_bytes(sample, data, scratch)
