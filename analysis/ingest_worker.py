@@ -139,6 +139,8 @@ class Source:
     head_hash: bytes | None
     tail_hash: bytes | None
     checkpoint: bytes
+    merged: int
+    """Records that described a call once more and were not counted."""
     appended: bool
     """True: the rows add to those already stored. False: they replace them."""
 
@@ -288,6 +290,7 @@ def _read_file(task: Task, options: Options, batch: Batch) -> None:
             head_hash=head,
             tail_hash=tail,
             checkpoint=zstandard.compress(log.checkpoint) if log.checkpoint else b"",
+            merged=log.merged,
             appended=appended,
         )
     )
@@ -309,7 +312,7 @@ def _unread(task: Task, path: Path, note: str) -> Source:
     except OSError:
         n_bytes, mtime_ns = -1, -1
     return Source(
-        task.source_id, task.path, None, note, n_bytes, mtime_ns, 0, 1, None, None, b"", False
+        task.source_id, task.path, None, note, n_bytes, mtime_ns, 0, 1, None, None, b"", 0, False
     )
 
 

@@ -19,6 +19,8 @@ class FormatCount:
     calls: int
     """Logged calls, copies included: what the files hold, not what was paid."""
     issues: int
+    merged_records: int = 0
+    """Records that described a call once more, in another layer of the program that logged it."""
 
 
 @dataclass(frozen=True, slots=True)

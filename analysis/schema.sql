@@ -15,6 +15,7 @@ CREATE TABLE sources (
     head_hash   BLOB,               -- SHA-256 of the first 64 KiB (or less) and of the 4 KiB before
     tail_hash   BLOB,               -- read_bytes: equal hashes mean that the file only grew
     checkpoint  BLOB,               -- what the parser needs to go on, Zstandard-compressed
+    merged      BIGINT NOT NULL,    -- records that described a call once more and were not counted
     deleted     BOOLEAN NOT NULL
 );
 

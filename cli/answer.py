@@ -341,12 +341,9 @@ def entropy(report: Report) -> list[str]:
     found = report.entropy
     if found is None or not found.tokens:
         return []
-    parts = [
-        f"{between(found.mean_lower_nats, found.mean_upper_nats)} nats a token (mean)",
-        f"{count(found.tokens, 'token')} with logprobs",
-    ]
+    parts = [f"{between(found.mean_lower_nats, found.mean_upper_nats)} nats a token (mean)"]
     if found.threshold_nats is not None:
-        parts.append(f"the top {100 * found.top_share:.0f} % reach {found.threshold_nats:.2f} nats")
+        parts.append(f"top {100 * found.top_share:.0f} % from {found.threshold_nats:.2f} nats on")
     return parts
 
 
@@ -378,6 +375,9 @@ def notes(report: Report) -> list[str]:
         )
     if sources.deleted_files:
         found.append(f"{count(sources.deleted_files, 'file')} gone since read, not counted")
+    merged = sum(each.merged_records for each in sources.by_format.values())
+    if merged:
+        found.append(f"{count(merged, 'record')} of calls logged in two layers, counted once")
     if sources.unknown_files:
         found.append(f"{count(sources.unknown_files, 'file')} of no known format")
     found += [f"only {name} {value}" for name, value in sorted(report.provenance.filters.items())]
@@ -592,12 +592,12 @@ def _entropy_section(report: Report) -> Section:
                 "mean surprisal of the sampled tokens",
                 f"{between(*[found.mean_surprisal_nats] * 2)} nats",
             ),
-            (f"the top {percent(found.top_share)} begin at", f"{certain} nats"),
+            (f"the top {100 * found.top_share:.0f} % begin at", f"{certain} nats"),
             ("tokens above that for certain", f"{found.fork:,}"),
             ("below it for certain", f"{found.not_fork:,}"),
             ("undecided", f"{found.undecided:,}"),
             (
-                f"entropy that the top {percent(found.top_share)} carry",
+                f"entropy that the top {100 * found.top_share:.0f} % carry",
                 percent(found.top_mass_share),
             ),
         ]

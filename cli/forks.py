@@ -235,7 +235,7 @@ def _entropy(found: Entropy | None, width: int) -> list[Line]:
         ("Fork tokens", _fork_tokens(found)),
         ("Siblings", _siblings(found.agreement)),
         ("Along the way", _profile(found)),
-        ("Longest unsure", _windows(found)),
+        ("Least sure", _windows(found)),
         ("Steps", _runs(found.runs)),
         ("Difficulty", _difficulty(found.difficulty)),
         ("Decisive", _decisive(found.decisive)),
@@ -251,7 +251,7 @@ def _entropy(found: Entropy | None, width: int) -> list[Line]:
 def _evidence(found: Entropy) -> list[str]:
     """Which tokens, of which models, and how much of the distribution is known."""
     whole = f"{count(found.tokens, 'token')} of {count(found.completions, 'completion')}"
-    parts = [f"how unsure the model was at {whole}"]
+    parts = [f"how unsure the model was at {whole}, in nats (0: sure, 0.69: a toss-up)"]
     known = (
         (found.whole_tokens, "known whole"),
         (found.top_k_tokens, "between bounds, from the likeliest tokens"),

@@ -1,127 +1,260 @@
-"""``--format html``: one page that works offline, holds no script and loads nothing."""
+"""``--format html``: one file that works offline and loads nothing.
+
+The page is complete without a script: all figures, charts and tables are in it as they stand. With
+`ReportDetails` comes one script of our own, which draws the prefix tree and makes tables sortable;
+the page's policy names it by its hash, so that nothing else can run, whatever a log holds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from forkpoint.analysis.fork_results import GroupFork
+from forkpoint.analysis.report_details import ReportDetails
 from forkpoint.analysis.results import Report
+from forkpoint.analysis.rollout_results import RolloutGroup
 from forkpoint.cli.answer import (
+    ACTIONS,
     HOW_TO_READ,
     Amount,
     Section,
     amounts,
+    cause_name,
+    dearest_first,
     notes,
     provenance,
     sections,
     sentence,
     what_was_read,
 )
-from forkpoint.cli.text import html_text
+from forkpoint.cli.html_charts import profile, series, waterfall
+from forkpoint.cli.html_parts import block, digest, static_part, table, table_block, text
+from forkpoint.cli.html_tree import tree_block, tree_data
+from forkpoint.cli.numbers import dollars, figure, percent, tokens
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: light-dark(#1b1f24, #e7e9ec);
-  --soft: light-dark(#59636e, #a2abb5); --line: light-dark(#d5dae0, #3a424b);
-  --page: light-dark(#ffffff, #14181d); --tile: light-dark(#f4f6f8, #1d232a); }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 100rem; padding: 1.5rem clamp(1rem, 4vw, 4rem);
-  background: var(--page); color: var(--ink);
-  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: clamp(1.3rem, 1rem + 1.6vw, 2.1rem); line-height: 1.25; text-wrap: balance; }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .3rem; }
-p, li, dd, footer { max-width: 75ch; }
-.soft, footer, dd { color: var(--soft); }
-.tiles { display: grid; gap: .8rem; margin: 1.2rem 0;
-  grid-template-columns: repeat(auto-fit, minmax(min(16rem, 100%), 1fr)); }
-.tile { border: 1px solid var(--line); border-radius: .5rem; background: var(--tile);
-  padding: .8rem 1rem; }
-.tile b { display: block; font-size: 1.7rem; font-variant-numeric: tabular-nums; }
-.tile span { display: block; color: var(--soft); font-size: .9rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92rem; margin-top: .4rem; }
-th, td { border-bottom: 1px solid var(--line); padding: .35rem .9rem .35rem 0; text-align: left;
-  vertical-align: top; }
-th { font-weight: 600; white-space: nowrap; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td:last-child { min-width: 8rem; }
-dt { font-weight: 600; margin-top: .5rem; }
-dd { margin: 0; }
-footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .8rem;
-  font-size: .85rem; }
-:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
-@media print { body { padding: 0; max-width: none; font-size: 10pt; }
-  .scroll { overflow: visible; } tr, .tile { break-inside: avoid; } h2 { break-after: avoid; } }
-""".strip()
+_STYLE = "html_page.css"
+_SCRIPT = "html_page.js"
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_WATERFALL = "From all input to what the cache served"
+_LEDGER = "Savings ledger"
+_CAUSES = "Lost to"
+_ROLLOUTS = "Rollouts"
+_FORKS = "Fork points"
+_ENTROPY = "Token entropy"
+_BEFORE_TIME = (_WATERFALL, _LEDGER)
+_AFTER_TREE = (_CAUSES, _ROLLOUTS, _FORKS, _ENTROPY)
+"""Sections of the answer in the order of the page; all others follow."""
 
 
 class HtmlReporter:
-    """The whole report as one self-contained page."""
+    """The whole report as one self-contained page.
+
+    Args:
+        details: of the same logs; without them the page has no tree, no course of time, no list of
+            groups and no script.
+    """
 
     kind = "html"
 
+    def __init__(self, details: ReportDetails | None = None) -> None:
+        self._details = details
+
     def render(self, report: Report, out: TextIO) -> None:
         """Write the page."""
+        style = f"\n{static_part(_STYLE)}"
+        script = "" if self._details is None else f"\n{static_part(_SCRIPT)}"
         out.write(
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            '<meta name="color-scheme" content="light dark">\n'
             '<meta name="referrer" content="no-referrer">\n'
-            f"<title>forkpoint report</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n<main>\n"
-            f"<h1>{html_text(sentence(report))}</h1>\n"
-            f'<p class="soft">{html_text(" · ".join(what_was_read(report)))}</p>\n'
-            f"{_tiles(amounts(report))}{_list(notes(report))}"
+            '<meta name="robots" content="noindex">\n'
+            f"<title>forkpoint report</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
         )
-        out.writelines(_section(section) for section in sections(report))
-        out.write(f"{_how_to_read()}</main>\n{_footer(report)}</body>\n</html>\n")
+        out.write(_header(report))
+        out.writelines(self._body(report))
+        out.write(f"{_how_to_read()}</main>\n{_footer(report)}")
+        if self._details is not None:
+            if self._details.tree is not None:
+                out.write(tree_data(self._details.tree))
+            out.write(f"<script>{script}</script>\n")
+        out.write("</body>\n</html>\n")
+
+    def _body(self, report: Report) -> Iterable[str]:
+        details = self._details
+        found = {section.title: section for section in sections(report)}
+        for title in _BEFORE_TIME:
+            yield self._section(report, found.pop(title, None))
+        if details is not None and details.series is not None:
+            yield _time_block(details)
+        if details is not None and details.tree is not None:
+            yield tree_block(details.tree)
+        for title in _AFTER_TREE:
+            yield self._section(report, found.pop(title, None))
+            if title == _ROLLOUTS and details is not None:
+                yield _groups_block(details.groups)
+                yield _group_forks_block(details.rollout_forks)
+        for section in found.values():
+            yield table_block(section)
+
+    def _section(self, report: Report, section: Section | None) -> str:
+        if section is None:
+            return ""
+        if section.title == _WATERFALL:
+            return block(section.title, section.note, waterfall(report.cache))
+        if section.title == _ENTROPY and report.entropy is not None:
+            bars = profile(
+                "Mean entropy from the beginning of a completion to its end, nats",
+                report.entropy.profile_nats,
+                lambda nats: f"{nats:.2g}",
+            )
+            return block(section.title, section.note, table(section) + bars)
+        return table_block(section)
 
 
-def _tiles(shown: Iterable[Amount]) -> str:
-    tiles = "".join(
-        f'<div class="tile">{html_text(each.label)}<b>{html_text(each.usd)}</b>'
-        f"{html_text(each.tokens)}{''.join(f'<span>{html_text(d)}</span>' for d in each.details)}"
-        "</div>\n"
+def _policy(style: str, script: str) -> str:
+    """What the page may do: nothing but apply its own style and run its own script."""
+    rules = ["default-src 'none'", f"style-src {digest(style)}"]
+    if script:
+        rules.append(f"script-src {digest(script)}")
+    return "; ".join([*rules, "base-uri 'none'", "form-action 'none'"])
+
+
+def _header(report: Report) -> str:
+    read = f'<p class="soft">{text(" · ".join(what_was_read(report)))}</p>\n'
+    return (
+        f"<header>\n<h1>{text(sentence(report), 600)}</h1>\n{_largest_cause(report)}{read}"
+        f"{_amounts(amounts(report))}{_list(notes(report))}</header>\n"
+    )
+
+
+def _largest_cause(report: Report) -> str:
+    causes = dearest_first(report.cache.misses_by_cause)
+    if not causes:
+        return ""
+    first = causes[0]
+    lost = f"{tokens(first.tokens)} tokens" + (
+        "" if first.usd is None else f", {dollars(first.usd)}"
+    )
+    action = ACTIONS.get(first.cause, "")
+    advice = f" What helps: {action}." if action and not action.startswith("none") else ""
+    said = f"The largest cause: {cause_name(first)}, {lost}.{advice}"
+    return f'<p class="cause">{text(said, 600)}</p>\n'
+
+
+def _amounts(shown: Iterable[Amount]) -> str:
+    found = "".join(
+        f'<div><dt>{text(each.label)}</dt><dd class="usd">{text(each.usd)}</dd>'
+        f"<dd>{text(each.tokens)}</dd>"
+        f"{''.join(f'<dd class="soft">{text(detail)}</dd>' for detail in each.details)}</div>\n"
         for each in shown
     )
-    return f'<div class="tiles">\n{tiles}</div>\n'
+    return f'<dl class="amounts">\n{found}</dl>\n'
 
 
 def _list(items: Sequence[str]) -> str:
     if not items:
         return ""
-    return "<ul>\n" + "".join(f"<li>{html_text(item)}</li>\n" for item in items) + "</ul>\n"
+    lines = "".join(f"<li>{text(item)}</li>\n" for item in items)
+    return f'<ul class="notes" aria-label="Notes">\n{lines}</ul>\n'
 
 
-def _section(section: Section) -> str:
-    def line(tag: str, cells: Sequence[str]) -> str:
-        number = ' class="number"'
-        shown = "".join(
-            f"<{tag}{number if column in section.numbers else ''}>{html_text(cell)}</{tag}>"
-            for column, cell in enumerate(cells)
+def _time_block(details: ReportDetails) -> str:
+    found = details.series
+    charts = series(found) if found is not None else ""
+    if found is None or not charts:
+        return ""
+    note = "Times are UTC."
+    if found.untimed_calls:
+        note += f" {found.untimed_calls:,} calls whose time is not logged are left out."
+    return block("Cost and hit rate over time", note, charts)
+
+
+def _groups_block(groups: Sequence[RolloutGroup]) -> str:
+    if not groups:
+        return ""
+    rows = tuple(
+        (
+            each.group,
+            f"{each.rollouts:,}",
+            tokens(each.flat_tokens),
+            tokens(each.tree_tokens),
+            percent(each.overlap_ratio),
+            f"{each.forks:,}",
+            f"{each.answers:,}",
+            f"{each.distinct_answers:,}",
+            percent(each.modal_share),
+            figure(each.mean_reward),
         )
-        return f"<tr>{shown}</tr>\n"
+        for each in groups
+    )
+    header = (
+        "group", "rollouts", "tokens", "distinct", "overlap", "forks",
+        "answers", "different", "commonest", "mean reward",
+    )  # fmt: skip
+    return table_block(
+        Section(
+            "Groups of rollouts",
+            "Tokens: each rollout whole; distinct: what a tree of them holds. Commonest: share of the "
+            "rollouts that gave the group's commonest answer.",
+            header,
+            rows,
+            frozenset(range(1, len(header))),
+        )
+    )
 
-    title = html_text(section.title)
-    body = "".join(line("td", row) for row in section.rows)
-    return (
-        f'<section>\n<h2>{title}</h2>\n<p class="soft">{html_text(section.note)}</p>\n'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">\n<table>\n'
-        f"<thead>{line('th', section.header)}</thead>\n<tbody>\n{body}</tbody>\n"
-        "</table>\n</div>\n</section>\n"
+
+def _group_forks_block(forks: Sequence[GroupFork]) -> str:
+    if not forks:
+        return ""
+    rows = tuple(
+        (
+            each.group,
+            tokens(each.depth_tokens),
+            f"{each.rollouts:,}",
+            f"{each.fan_out:,}",
+            each.by,
+            figure(each.branching_entropy_nats),
+            figure(each.value),
+            figure(each.contrast),
+            figure(each.p_value),
+            ", ".join(
+                branch.path if branch.line is None else f"{branch.path}:{branch.line}"
+                for branch in each.branches[:2]
+            ),
+        )
+        for each in forks
+    )
+    header = (
+        "group", "at token", "rollouts", "ways", "made by", "entropy, nats",
+        "mean reward", "contrast", "p", "branches",
+    )  # fmt: skip
+    return table_block(
+        Section(
+            "Where rollouts part",
+            "Largest contrast first: the best branch's mean reward less the worst one's. Entropy: of "
+            "the branches. p: the chance of such a contrast if rewards fell at random, for this fork "
+            "alone.",
+            header,
+            rows,
+            frozenset((1, 2, 3, 5, 6, 7, 8)),
+        )
     )
 
 
 def _how_to_read() -> str:
     words = "".join(
-        f"<dt>{html_text(word)}</dt><dd>{html_text(meaning)}</dd>\n"
+        f"<div><dt>{text(word)}</dt><dd>{text(meaning, 1000)}</dd></div>\n"
         for word, meaning in HOW_TO_READ
     )
-    return f"<section>\n<h2>How to read this</h2>\n<dl>\n{words}</dl>\n</section>\n"
+    return block("How to read this", "", f'<dl class="words">\n{words}</dl>\n')
 
 
 def _footer(report: Report) -> str:
-    facts = "<br>\n".join(
-        f"{html_text(name)}: {html_text(value)}" for name, value in provenance(report)
+    facts = "".join(
+        f"<div><dt>{text(name)}</dt><dd>{text(value, 1000)}</dd></div>\n"
+        for name, value in provenance(report)
     )
-    return f"<footer>\n{facts}\n</footer>\n"
+    return f'<footer>\n<h2>Provenance</h2>\n<dl class="words">\n{facts}</dl>\n</footer>\n'

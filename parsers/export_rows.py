@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain, islice
 
 import msgspec
 
@@ -51,11 +52,21 @@ def export_rows(log: Log) -> Iterator[Line | Issue]:
 
 
 def _of_lines(log: Log) -> Iterator[Line | Issue]:
-    for line in log.lines():
+    lines = log.lines()
+    begin = list(islice(lines, 2))
+    if len(begin) == 1 and isinstance(begin[0], Line) and _PAGE_BEGINS.match(begin[0].data):
+        yield from _of_page(begin[0])
+        return
+    for line in chain(begin, lines):
         if isinstance(line, Line) and _PAGE_BEGINS.match(line.data):
-            yield from _of_page(line)
+            yield from (_placed(row, line) for row in _of_page(line))
         else:
             yield line
+
+
+def _placed(row: Line | Issue, line: Line) -> Line | Issue:
+    """A row of one of several pages has the place of its page."""
+    return Line(row.data, line.line, line.offset) if isinstance(row, Line) else row
 
 
 def _of_document(log: Log) -> Iterator[Line | Issue]:
@@ -69,15 +80,13 @@ def _of_document(log: Log) -> Iterator[Line | Issue]:
 
 
 def _of_page(page: Line) -> Iterator[Line | Issue]:
+    """The rows of a page, by their number in it."""
     try:
-        fields = decode_fields(page.data)
-        raws = decode_list(_page_list(fields), "page")
+        raws = decode_list(_page_list(decode_fields(page.data)), "page")
     except BAD_RECORD as error:
         yield page.issue(error)
-        return
-    for element in elements(page.data, raws):
-        number = element.line if page.line == 1 and page.offset == 0 else page.line
-        yield Line(element.data, number, page.offset + element.offset)
+    else:
+        yield from elements(page.data, raws)
 
 
 def _page_list(fields: Fields) -> msgspec.Raw:
@@ -96,7 +105,6 @@ def _of_csv(log: Log) -> Iterator[Line | Issue]:
             yield row
             continue
         place, values = row
-        log.offset = place.offset
         given = {name: value for name, value in values.items() if value != ""}
         yield Line(msgspec.json.encode(given), place.line, place.offset)
 

@@ -114,6 +114,7 @@ class Helicone:
             if isinstance(row, Issue):
                 yield row
                 continue
+            log.offset = row.offset
             try:
                 records = list(_records(row, file))
             except BAD_RECORD as error:

@@ -170,6 +170,7 @@ class Langfuse:
             if isinstance(row, _TraceHead):
                 yield from _trace_of_head(row, file)
                 continue
+            log.offset = row.offset
             try:
                 records = list(_records(row, file))
             except BAD_RECORD as error:

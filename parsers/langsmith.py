@@ -142,6 +142,7 @@ class LangSmith:
             if isinstance(row, Issue):
                 yield row
                 continue
+            log.offset = row.offset
             yield from _row_records(row, file)
 
 

@@ -121,6 +121,7 @@ class LiteLLM:
             if isinstance(row, Issue):
                 yield row
                 continue
+            log.offset = row.offset
             try:
                 records = list(_records(row, file))
             except BAD_RECORD as error:

@@ -224,6 +224,9 @@ class Log:
     next_line: int = field(default=1, init=False)
     truncated: bool = field(default=False, init=False)
     """The last line has no line end, so it may still be being written."""
+    merged: int = field(default=0, init=False)
+    """Records that described a call once more, in another layer of the program that logged it, and were
+    not counted. The parser counts them here."""
     stop_after: int | None = None
     """Read only the records that begin before this offset."""
 

@@ -103,6 +103,7 @@ class OpenRouter:
             if isinstance(row, Issue):
                 yield row
                 continue
+            log.offset = row.offset
             try:
                 fields = _unwrapped(decode_fields(row.data))
                 generation = decode(json_object(fields), _GENERATION, "generation")

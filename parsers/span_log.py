@@ -62,19 +62,11 @@ class SpanLog:
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield the file's calls, traces and issues; the calls after the last span, for only then
         it is known which spans are layers of one call."""
-        return self.reading(log, tree).records()
-
-    def reading(self, log: Log, tree: Tree) -> SpanReading:
-        """What `parse` goes through, with its count of merged spans."""
-        return SpanReading(log, tree)
+        return SpanReading(log, tree).records()
 
 
 class SpanReading:
     """One file of spans being read."""
-
-    n_merged_spans: int = 0
-    """Spans that describe a call which another span describes too, and were not counted. Known when
-    `records` has ended."""
 
     def __init__(self, log: Log, tree: Tree) -> None:
         self._log = log
@@ -98,7 +90,7 @@ class SpanReading:
             except BAD_RECORD as error:
                 yield span.place.issue(error)
         self._join_events()
-        calls, self.n_merged_spans = merge_layers(self._calls, self._ancestry)
+        calls, self._log.merged = merge_layers(self._calls, self._ancestry)
         yield from self._records_of(calls)
 
     # ---- Taking in one span --------------------------------------------------------------------

@@ -25,17 +25,19 @@ https://github.com/vllm-project/vllm 01ff126 and later (``vllm/entrypoints/logge
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+import msgspec
 
 from forkpoint.parsers.base import Tree
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.raw_json import decode
 from forkpoint.parsers.records import Call, Issue, Record, Trace
 from forkpoint.parsers.served_content import Content, output_node, prompt_node, text_node
 
@@ -51,10 +53,13 @@ _EVENT = re.compile(
 )
 _STAMP = re.compile(rb"(?:(\d{4})-)?(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:[.,](\d{1,6}))?(?=[ \]])")
 _TEXT = re.compile(rb"None|'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"")
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.|$)", re.DOTALL)
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
+"""What ``repr`` writes."""
 _IDS = rb"(None|\[[\d, ]*+\]|\([\d, ]*+\)|array\('[a-zA-Z]', \[[\d, ]*+\]\))"
 _PROMPT_IDS = re.compile(rb", prompt_token_ids: " + _IDS)
 _OUTPUT_IDS = re.compile(rb", output_token_ids: " + _IDS)
-_NUMBER = re.compile(rb"\d+")
+_ID_LIST = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]])
 _LEAP_YEAR = 1972
 _MARKS = (b"Received request ", b" details: prompt: ", b"Generated response ")
 _KNOWN_BY = re.compile(
@@ -161,10 +166,8 @@ def _content(data: bytes, start: int, ids: re.Pattern[bytes]) -> Content:
         raise ValueError("the token ids of a request are cut off")
     if listed is None or listed[1] == b"None":
         return Content(text)
-    found = [int(number[:10]) for number in _NUMBER.findall(listed[1])]
-    if found and max(found) >= 1 << 32:
-        raise ValueError("a token id above 2**32 - 1")
-    return Content(text, found or None)
+    listed_ids = listed[1][listed[1].find(b"[") + 1 :].strip(b"()[], ")
+    return Content(text, decode(b"[" + listed_ids + b"]", _ID_LIST, "token ids") or None)
 
 
 def _literal(raw: bytes) -> str:
@@ -173,10 +176,16 @@ def _literal(raw: bytes) -> str:
     Raises:
         ValueError: it stands for none.
     """
-    try:
-        return str(ast.literal_eval(raw.decode()))
-    except (SyntaxError, MemoryError, ValueError) as error:
-        raise ValueError("not a Python string") from error
+    return _ESCAPE.sub(_unescaped, raw[1:-1].decode())
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    escape = found[1]
+    if len(escape) > 1:
+        return chr(int(escape[1:], 16))
+    if escape not in _ESCAPES:
+        raise ValueError(f"not a Python string: \\{escape}")
+    return _ESCAPES[escape]
 
 
 def _moment(before: bytes) -> datetime | None:

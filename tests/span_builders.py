@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recording_tree import Parsed, RecordingTree
+from recording_tree import Parsed, parse_file
 
-from forkpoint.parsers.logs import HEAD_BYTES, Head, Log
-from forkpoint.parsers.records import Call, Issue, Trace
-from forkpoint.parsers.span_log import SpanLog, SpanReading
+from forkpoint.parsers.logs import HEAD_BYTES, Head
+from forkpoint.parsers.span_log import SpanLog
 
 TRACE = "5b8efff798038103d269b633813fc60c"
 SECOND = 10**9
@@ -105,11 +104,9 @@ def flat_span(
 class Read(Parsed):
     """What a file gave, and what was counted along the way."""
 
-    reading: SpanReading
-
     @property
     def n_merged(self) -> int:
-        return self.reading.n_merged_spans
+        return self.log.merged
 
     def texts(self, node: int | None) -> list[str]:
         """The contents of a node's path."""
@@ -127,16 +124,7 @@ def read(parser: SpanLog, folder: Path, *records: Any, data: bytes | None = None
 
 def read_path(parser: SpanLog, path: Path) -> Read:
     """Read a file."""
-    tree, log = RecordingTree(), Log(path)
-    reading = parser.reading(log, tree)
-    records = list(reading.records())
-    calls = [each for each in records if isinstance(each, Call)]
-    traces = [each for each in records if isinstance(each, Trace)]
-    issues = [each for each in records if isinstance(each, Issue)]
-    assert len(calls) + len(traces) + len(issues) == len(records)
-    found = Read(tree, calls, traces, issues, log, [])
-    found.reading = reading
-    return found
+    return Read(*parse_file(parser, path))
 
 
 def claim(parser: SpanLog, *records: Any, data: bytes | None = None) -> str | None:

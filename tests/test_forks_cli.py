@@ -196,7 +196,8 @@ def document(answer: ForksAnswer) -> Any:
 
 
 def words(text: str) -> str:
-    return " ".join(text.split())
+    """The words of a text, wherever its lines break."""
+    return " ".join(text.replace("·", " ").split())
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
@@ -256,7 +257,7 @@ def test_the_screen_answers_in_order() -> None:
         "… 1 more way with 2 rollouts",
         "Prompt forks 23 places where prompts that begin alike part",
         "1.2 k 2 40",
-        "how unsure the model was at 10,000 tokens of 48 completions",
+        "how unsure the model was at 10,000 tokens of 48 completions, in nats (0: sure",
         "known whole: 4,000",
         "between bounds, from the likeliest tokens: 5,000",
         "from the sampled token alone: 1,000",
@@ -285,7 +286,7 @@ def test_the_screen_answers_in_order() -> None:
         "Next: forkpoint rollouts /logs/app",
         "forkpoint prefixes /logs/app",
     ]
-    places = [shown.index(each) for each in asked]
+    places = [shown.index(words(each)) for each in asked]
     assert places == sorted(places)
     assert "Not shown" not in shown
 
@@ -343,7 +344,7 @@ def test_exact_entropies_have_no_bounds_and_nothing_undecided() -> None:
         models=(ScoredModel("llama", 4_000, 128_256, True),),
     )
     shown = words(table(replace(an_answer(), entropy=exact)))
-    assert "48 completions · known whole A token mean entropy 0.31 nats" in shown
+    assert "a toss-up) known whole A token mean entropy 0.31 nats" in shown
     for absent in ("for certain", "undecided", "bounds", "assumed", "left out"):
         assert absent not in shown
 
@@ -460,7 +461,7 @@ def test_the_one_fork_that_decides_comes_first(run: Run, sample_logs: Path) -> N
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     shown = words(result.stdout)
-    assert "1. smollm2-rollouts-capital · after 105 tokens (5 generated) · 8 rollouts go 2" in shown
+    assert "1. smollm2-rollouts-capital after 105 tokens (5 generated) 8 rollouts go 2" in shown
     assert "4 0 Sydney. The answer is Sydney. 4 1 Canberra. The answer is Canberra." in shown
     assert "by luck alone: 2.9 % of cases" in shown
     assert " 2. " not in shown
@@ -537,7 +538,9 @@ def test_real_screens_fit_their_terminals(
 def test_a_report_shows_entropy_where_logprobs_are_logged(run: Run, sample_logs: Path) -> None:
     folder = sample_logs / "token-ids"
     shown = words(run("report", folder).stdout)
-    assert re.search(r"Entropy 1\.82 nats a token \(mean\) · 1,807 tokens with logprobs", shown)
+    assert re.search(
+        r"Entropy 1\.82 nats a token \(mean\) top 20 % from 3\.22 nats on forkpoint forks", shown
+    )
     assert f"forkpoint forks {folder}" in shown or "forkpoint forks PATH" in shown
     found = shown_json(run("report", folder, "--format", "json"))["entropy"]
     assert found["tokens"] == 1807

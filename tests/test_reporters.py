@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from test_forks_cli import an_entropy
 
 from forkpoint.analysis import cause_names as causes
 from forkpoint.analysis.results import (
@@ -157,7 +158,25 @@ def a_report(text: str | None = None, by: str | None = None) -> Report:
         prefix_tree=PrefixTree(
             53_000_000, 2_900_000, 0.945283, 123, (a_fork(path, text or "tool_result"),) * 5, 4
         ),
-        rollouts=Rollouts(2, 16, 1_000_000, 288_000, 0.712, 0.5, 0.41, {1: 0.41, 8: 0.02}, 9_000),
+        rollouts=Rollouts(
+            groups=2,
+            rollouts=16,
+            sized_rollouts=16,
+            flat_tokens=1_000_000,
+            tree_tokens=288_000,
+            overlap_ratio=0.712,
+            bound=3.4722,
+            trunk_tokens=60_000,
+            rho=1.7241,
+            turns=320,
+            distinct_turns=120,
+            drift=None,
+            same_answer_share=0.5,
+            mean_reward=0.41,
+            pass_hat={1: 0.41, 8: 0.02},
+            generated_shared_tokens=9_000,
+        ),
+        entropy=an_entropy(text),
         savings=Savings(
             50_586_956,
             213.58,
@@ -396,7 +415,8 @@ def test_evidence_of_several_kinds_is_counted() -> None:
 
 
 def test_logs_without_calls_are_said_to_have_none() -> None:
-    report = replace(a_report(), totals=Totals())
+    rollouts = replace(a_report().rollouts, groups=0, rollouts=0)
+    report = replace(a_report(), totals=Totals(), rollouts=rollouts, entropy=None)
     shown = rendered(report, "table")
     assert shown.startswith("No model calls found in /logs/app\n")
     assert "Paid" not in shown
@@ -456,7 +476,9 @@ def test_json_has_the_keys_that_scripts_rely_on() -> None:
     )
     assert {"groups", "rollouts", "overlap_ratio", "same_answer_share"} <= set(found["rollouts"])
     assert found["rollouts"]["pass_hat"] == {"1": 0.41, "8": 0.02}
-    assert found["entropy"] is None
+    assert {"tokens", "threshold_nats", "fork", "not_fork", "undecided"} <= set(found["entropy"])
+    silent = json.loads(rendered(replace(a_report(), entropy=None), "json"))
+    assert silent["entropy"] is None
     assert found["savings"]["realized"] == {"tokens": 50_586_956, "usd": 213.58}
     assert set(found["savings"]["ledger"][0]) == {
         "mechanism", "potential_tokens", "realized_tokens", "potential_usd", "realized_usd",

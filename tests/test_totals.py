@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_models_are_chosen_by_pattern(store: Store, sample_logs: Path) -> None:
     claude = sum(row.totals.calls for row in whole.groups_by if row.key.startswith("claude"))
     chosen = build_report(store, [sample_logs], filters=Filters(model="Claude-*"))
     assert chosen.totals.calls == claude > 0
-    assert chosen.rollouts.rollouts == 0
+    assert 0 < chosen.rollouts.rollouts < whole.rollouts.rollouts
 
 
 def test_projects_are_chosen_by_part_of_their_name(store: Store, sample_logs: Path) -> None:
@@ -88,3 +89,23 @@ def test_filters_that_let_nothing_pass_give_an_empty_answer(
     assert report.prefix_tree.top_forks == ()
     assert report.groups_by == ()
     assert report.savings.realized_usd is None
+
+
+def test_a_sum_of_requests_is_priced_as_short_ones_and_counts_in_no_ideal(tmp_path: Path) -> None:
+    counts = {"inputTokens": 900_000, "outputTokens": 1_000, "cacheReadTokens": 100_000}
+    session = {
+        "model": "claude-sonnet-4-5",
+        "providerLock": "anthropic",
+        "providerLockTimestamp": "2026-10-05T09:00:00.000Z",
+        "tokenUsage": {**counts, "cacheCreationTokens": 0, "thinkingTokens": 0},
+    }
+    (tmp_path / "s-1.settings.json").write_text(json.dumps(session))
+    with Store.open(MEMORY, encoding=DEFAULT_ENCODING) as store:
+        ingest(store, [tmp_path], Options(DEFAULT_ENCODING))
+        report = build_report(store, [tmp_path])
+    assert report.totals.input_tokens == 1_000_000
+    # Each request was shorter than 200,000 tokens as far as anybody knows: 3, 0.30 and 15 USD a million.
+    assert report.totals.cost_usd == pytest.approx(0.9 * 3 + 0.1 * 0.3 + 0.001 * 15)
+    assert report.cache.hit_rate == pytest.approx(0.1)
+    assert report.cache.unsized_calls == 1
+    assert report.cache.ideal_hit_rate is None

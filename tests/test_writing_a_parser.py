@@ -33,7 +33,7 @@ from recording_tree import Seen, parse_file
 
 from forkpoint.parsers.base import Parser
 from forkpoint.parsers.logs import read_head
-from forkpoint.parsers.records import Call, Kind
+from forkpoint.parsers.records import Kind
 from forkpoint.parsers.registry import parsers
 
 PAGE = REPOSITORY / "docs" / "writing-a-parser.md"
@@ -258,9 +258,3 @@ def test_the_list_of_formats_has_it(package: Path) -> None:
 def test_the_tests_on_the_page_pass(package: Path) -> None:
     said = run(package, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_lantern.py")
     assert "4 passed" in said
-
-
-def test_the_page_names_the_types_that_a_parser_yields() -> None:
-    page = PAGE.read_text()
-    for name in ("Call", "Trace", "Scores", "Issue", *Call.__struct_fields__[:1]):
-        assert name in page or name.title() in page
