@@ -88,9 +88,8 @@ def _group_named(groups: list[str], wanted: str) -> int:
         if len(found) == 1:
             return found[0]
         if found:
-            raise ForkpointError(
-                f"{len(found)} groups go by {wanted!r}: {', '.join(groups[i] for i in found[:3])}, …"
-            )
+            named = ", ".join(groups[i] for i in found[:3]) + (", …" if len(found) > 3 else "")
+            raise ForkpointError(f"{len(found)} groups go by {wanted!r}: {named}")
     raise ForkpointError(f"no group of rollouts goes by {wanted!r}: forkpoint rollouts lists them")
 
 

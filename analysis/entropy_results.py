@@ -25,7 +25,8 @@ class EntropyWindow:
     """A stretch of a completion."""
 
     path: str
-    line: int
+    line: int | None
+    """``None``: the log states no request for the completion."""
     position: int
     """Its first token, from 0 at the completion's first."""
     tokens: int
@@ -49,7 +50,7 @@ class RankedToken:
 
     token: str | None
     path: str
-    line: int
+    line: int | None
     position: int
     value: float
     """What the list is ranked by."""
@@ -127,3 +128,6 @@ class Entropy:
     """By |advantage| x entropy (D3S)."""
     sparks: UnlikelyTokens | None
     """``None``: no group has different rewards."""
+    replayed_tokens: int = 0
+    """Of `tokens`, those of which the log says nothing and a replay does: they rest on the model that
+    was run (`models`), which need not be the one that sampled them."""

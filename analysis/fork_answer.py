@@ -130,10 +130,28 @@ class RolloutForks:
 
     @cached_property
     def order(self) -> Ints:
-        """Forks by contrast, then by rollouts, then by depth."""
-        contrast = np.nan_to_num(self.contrast, nan=-1.0)
+        """Forks by how much their contrast says, then by rollouts, then by depth.
+
+        Two means of n and m rollouts differ by chance as sqrt(1/n + 1/m), so a contrast of single
+        rollouts says less than a smaller one of many.
+        """
+        value, known = self.values
+        best = np.nan_to_num(value, nan=-np.inf) == self._per_branch(np.maximum, value)
+        worst = np.nan_to_num(value, nan=np.inf) == self._per_branch(np.minimum, value)
+        offsets = self.forks.offsets
+        n, m = (
+            np.maximum(fold(np.maximum, np.where(side, known, 0), offsets, 0), 1)
+            for side in (best, worst)
+        )
+        weight = np.nan_to_num(self.contrast, nan=-1.0) / np.sqrt(1 / n + 1 / m)
         size = self.forks.last - self.forks.first
-        return np.lexsort((self.forks.first, self.forks.depth, -size, -contrast))
+        return np.lexsort((self.forks.first, self.forks.depth, -size, -weight))
+
+    def _per_branch(self, pick: np.ufunc, value: Floats) -> Floats:
+        """The greatest or the least V of each branch's fork."""
+        empty = -np.inf if pick is np.maximum else np.inf
+        picked: Floats = fold(pick, np.nan_to_num(value, nan=empty), self.forks.offsets, empty)
+        return picked[self.forks.branch_fork]
 
     def summary(self) -> GroupForkSummary:
         """Counts and means over all forks."""

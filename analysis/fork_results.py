@@ -98,7 +98,7 @@ class ForksAnswer:
     rollout_forks: GroupForkSummary | None
     """``None``: no log holds groups of rollouts whose content can be counted."""
     top_rollout_forks: tuple[GroupFork, ...]
-    """By contrast, then by rollouts."""
+    """By how much their contrast says (it counts less where few rollouts are behind it)."""
     entropy: Entropy | None
     """``None``: no log holds logprobs."""
     provenance: Provenance

@@ -23,7 +23,7 @@ import zstandard
 
 from forkpoint.analysis.entropy import condense, token_confidence
 from forkpoint.analysis.shard import HASH_BYTES, ShardTree
-from forkpoint.parsers.base import Parser, Reread
+from forkpoint.parsers.base import ROOT, Parser, Reread
 from forkpoint.parsers.logs import (
     HEAD_BYTES,
     Log,
@@ -83,6 +83,7 @@ TRACE_COLUMNS = (
     "answer",
     "leaf",
     "prompt",
+    "from_root",
     "title",
 )
 SCORES_COLUMNS = (
@@ -469,6 +470,7 @@ def _trace_row(source_id: int, tree: ShardTree, trace: Trace) -> tuple[Any, ...]
         trace.answer,
         None if trace.leaf is None else tree.node_hashes[trace.leaf],
         None if trace.prompt is None else tree.node_hashes[trace.prompt],
+        trace.prompt == ROOT,
         trace.title,
     )
 

@@ -52,7 +52,9 @@ class ReplayIdentity:
         dtype, device: of the weights; ``None``: not known.
         seed: of the libraries' generators. Nothing is sampled, so it should not matter.
         versions: of the libraries or the server.
-        settings: whatever else could change a number.
+        settings: whatever else changes what is measured.
+        tuning: what changes numbers by rounding alone (sizes of batches, threads). Written down, but
+            no part of what makes two replays the same.
     """
 
     model: str
@@ -65,6 +67,7 @@ class ReplayIdentity:
     seed: int
     versions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    tuning: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

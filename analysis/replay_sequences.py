@@ -117,8 +117,12 @@ def find_targets(store: Store, *, only_missing: bool = False) -> list[Target]:
         LEFT JOIN scope_nodes AS c ON completion = c.node
         LEFT JOIN scope_nodes AS t ON wanted.text = t.node
         WHERE prompt IS DISTINCT FROM completion
-          {"AND NOT EXISTS (FROM scores WHERE scores.prompt = wanted.prompt "
-           "AND scores.completion = wanted.completion)" if only_missing else ""}
+          {
+            "AND NOT EXISTS (FROM scores WHERE scores.prompt = wanted.prompt "
+            "AND scores.completion = wanted.completion)"
+            if only_missing
+            else ""
+        }
         GROUP BY ALL ORDER BY 1, 2
         """,
         {"root": _ROOT},

@@ -8,6 +8,7 @@ again. A row whose completion is its own prompt holds the prompt's tokens.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -39,7 +40,9 @@ class Measured:
 
 def replay_id_of(identity: ReplayIdentity) -> str:
     """A name for all that the numbers of a replay depend on."""
-    content = msgspec.json.encode(asdict(identity), order="sorted")
+    named = asdict(identity)
+    del named["tuning"]
+    content = msgspec.json.encode(named, order="sorted")
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -68,7 +71,7 @@ def begin_replay(store: Store, identity: ReplayIdentity, codec: Codec) -> str:
                 identity.device,
                 identity.seed,
                 msgspec.json.encode(identity.versions, order="sorted").decode(),
-                msgspec.json.encode(identity.settings, order="sorted").decode(),
+                msgspec.json.encode(identity.settings | identity.tuning, order="sorted").decode(),
                 datetime.now(UTC).replace(tzinfo=None),
             ],
         )
@@ -77,13 +80,17 @@ def begin_replay(store: Store, identity: ReplayIdentity, codec: Codec) -> str:
                 "token": np.arange(len(texts), dtype=np.int64),
                 "text": np.array([_storable(each) for each in texts], dtype=object),
             }
-            _insert(store, "replay_vocabularies", f"{_quoted(identity.tokenizer)}, token, text", columns)
+            _insert(
+                store, "replay_vocabularies", f"{_quoted(identity.tokenizer)}, token, text", columns
+            )
     return replay_id
 
 
 def done_keys(store: Store, replay_id: str) -> set[Key]:
     """What the replay has measured so far."""
-    return set(store.rows("SELECT prompt, completion FROM replayed WHERE replay_id = ?", [replay_id]))
+    return set(
+        store.rows("SELECT prompt, completion FROM replayed WHERE replay_id = ?", [replay_id])
+    )
 
 
 def add_measured(store: Store, replay_id: str, found: Sequence[Measured]) -> None:
@@ -99,19 +106,26 @@ def add_measured(store: Store, replay_id: str, found: Sequence[Measured]) -> Non
                 for each in found
             ],
         )
-        for each in found:
-            _insert(
-                store,
-                "replayed_tokens",
-                f"{_quoted(replay_id)}, '{each.key[0]}'::UUID, '{each.key[1]}'::UUID, "
-                "position, token, logprob, named_entropy, tail, cap, named, confidence, "
-                "list_filter(top_tokens, lambda id: id >= 0), "
-                "list_filter(top_logprobs, lambda p: NOT isnan(p))",
-                _token_columns(each),
-            )
+        tokens = [_token_columns(each) for each in found]
+        k = found[0].scored.top_ids.shape[1]
+        columns = {name: np.concatenate([each[name] for each in tokens]) for name in tokens[0]}
+        ids, logprobs = (
+            ", ".join(f"{name}_{rank}" for rank in range(k)) for name in ("top_id", "top_logprob")
+        )
+        _insert(
+            store,
+            "replayed_tokens",
+            f"{_quoted(replay_id)}, prompt::UUID, completion::UUID, position, token, logprob, "
+            "named_entropy, tail, cap, named, confidence, "
+            f"list_filter([{ids}]::INTEGER[], lambda id: id >= 0), "
+            f"list_filter([{logprobs}]::FLOAT[], lambda p: NOT isnan(p))",
+            columns,
+        )
 
 
-def add_cached_tokens(store: Store, replay_id: str, cached: Iterable[tuple[Key, int | None]]) -> None:
+def add_cached_tokens(
+    store: Store, replay_id: str, cached: Iterable[tuple[Key, int | None]]
+) -> None:
     """Keep how many tokens of each sequence an engine took from its prefix cache."""
     with store.transaction():
         store.connection.executemany(
@@ -144,8 +158,11 @@ def _token_columns(each: Measured) -> dict[str, Any]:
         counts = (~np.isnan(scored.top_logprobs)).sum(axis=1)
         sums = np.nansum(scored.top_logprobs.astype(np.float64), axis=1)
         confidence = np.where(counts > 0, -sums / np.maximum(counts, 1), np.nan)
+    n = len(each.ids)
     return {
-        "position": np.arange(len(each.ids), dtype=np.int32),
+        "prompt": np.full(n, str(each.key[0]), dtype=object),
+        "completion": np.full(n, str(each.key[1]), dtype=object),
+        "position": np.arange(n, dtype=np.int32),
         "token": each.ids.astype(np.int64),
         "logprob": stats.logprob,
         "named_entropy": stats.named_entropy,
@@ -153,21 +170,17 @@ def _token_columns(each: Measured) -> dict[str, Any]:
         "cap": stats.cap,
         "named": stats.named.astype(np.int32),
         "confidence": confidence,
-        "top_tokens": _rows(scored.top_ids.astype(np.int32), k),
-        "top_logprobs": _rows(scored.top_logprobs.astype(np.float32), k),
+        **{f"top_id_{rank}": scored.top_ids[:, rank].astype(np.int32) for rank in range(k)},
+        **{
+            f"top_logprob_{rank}": scored.top_logprobs[:, rank].astype(np.float32)
+            for rank in range(k)
+        },
     }
-
-
-def _rows(values: Any, k: int) -> Any:
-    """Rows of a matrix as one column of lists."""
-    column = np.empty(len(values), dtype=object)
-    column[:] = values.tolist() if k else [[] for _ in range(len(values))]
-    return column
 
 
 def _lists(scored: Scored) -> list[list[float]]:
     return [
-        [logprob for logprob in row if logprob == logprob]  # NaN fills up
+        [logprob for logprob in row if not math.isnan(logprob)]
         for row in scored.top_logprobs.astype(np.float64).tolist()
     ]
 

@@ -30,6 +30,7 @@ class RolloutTable:
         ids: trace ids.
         leaf: node where each rollout ends; 0: its content was not logged.
         start: node where its first prompt ends; 0: unknown, or the prompt is empty.
+        from_root: whether nothing of its prompt is logged.
         reward: NaN where none is logged.
         answer: as logged.
         billed_output: billed output tokens of its calls; -1 unless all of them state it.
@@ -42,6 +43,7 @@ class RolloutTable:
     ids: list[str]
     leaf: Ints
     start: Ints
+    from_root: Flags
     reward: Floats
     answer: list[str | None]
     billed_output: Ints
@@ -60,7 +62,7 @@ def load_rollouts(store: Store, prompts: Prompts) -> RolloutTable:
         CREATE OR REPLACE TEMP TABLE scope_rollouts AS
         SELECT row_number() OVER (ORDER BY group_id, trace_id) - 1 AS rollout_no,
                dense_rank() OVER (ORDER BY group_id) - 1 AS group_no,
-               group_id, trace_id, leaf, prompt, reward, answer, path
+               group_id, trace_id, leaf, prompt, from_root, reward, answer, path
         FROM scope_traces WHERE group_id IS NOT NULL
         """
     )
@@ -77,7 +79,7 @@ def load_rollouts(store: Store, prompts: Prompts) -> RolloutTable:
             FROM scope_calls SEMI JOIN scope_rollouts USING (trace_id) GROUP BY trace_id
         )
         SELECT group_no, group_id, trace_id, coalesce(leaves.i, 0) AS leaf,
-               coalesce(starts.i, 0) AS start, reward, answer, coalesce(output, -1) AS output,
+               coalesce(starts.i, 0) AS start, from_root, reward, answer, coalesce(output, -1) AS output,
                path, line
         FROM scope_rollouts AS these LEFT JOIN of_calls USING (trace_id)
         LEFT JOIN scope_nodes AS leaves ON these.leaf = leaves.node
@@ -85,17 +87,18 @@ def load_rollouts(store: Store, prompts: Prompts) -> RolloutTable:
         ORDER BY rollout_no
         """
     ).fetchall()
-    columns: list[tuple[Any, ...]] = list(zip(*found, strict=True)) or [()] * 10
+    columns: list[tuple[Any, ...]] = list(zip(*found, strict=True)) or [()] * 11
     return RolloutTable(
         groups=list(dict.fromkeys(columns[1])),
         group=_ints(columns[0]),
         ids=list(columns[2]),
         leaf=_ints(columns[3]),
         start=_ints(columns[4]),
-        reward=np.array([np.nan if each is None else each for each in columns[5]], dtype=float),
-        answer=list(columns[6]),
-        billed_output=_ints(columns[7]),
-        places=list(zip(columns[8], columns[9], strict=True)),
+        from_root=np.array(columns[5], dtype=np.bool_),
+        reward=np.array([np.nan if each is None else each for each in columns[6]], dtype=float),
+        answer=list(columns[7]),
+        billed_output=_ints(columns[8]),
+        places=list(zip(columns[9], columns[10], strict=True)),
         call=_ints(calls["call_no"]),
         call_rollout=_ints(calls["rollout_no"]),
     )
@@ -143,7 +146,7 @@ class GroupedRollouts:
         calls = self.prompts.completion > 0
         table = self.table
         alone = np.bincount(table.call_rollout, minlength=len(table)) == 0
-        alone &= table.leaf > 0
+        alone &= (table.leaf > 0) & ((table.start > 0) | table.from_root)
         return generated_nodes(
             self.prompts,
             np.r_[self.prompts.prompt[calls], table.start[alone]],

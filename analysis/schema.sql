@@ -93,6 +93,7 @@ CREATE TABLE traces (
     answer      VARCHAR,
     leaf        UUID,                  -- node where a rollout ends
     prompt      UUID,                  -- node where its prompt ends, if it has no call of its own
+    from_root   BOOLEAN NOT NULL,      -- nothing of its prompt is logged: all its content was generated
     title       VARCHAR
 );
 
@@ -127,6 +128,59 @@ CREATE TABLE stated_answers (
     node    UUID NOT NULL,     -- where the text ends
     pattern VARCHAR NOT NULL,  -- what the user had looked for first; '' for the built-in patterns
     answer  VARCHAR            -- NULL: none
+);
+
+-- Replays: logged sequences run through a model, to measure what their logs do not hold. One row for
+-- each model and way of running it.
+CREATE TABLE replays (
+    replay_id       VARCHAR NOT NULL, -- hash of what follows: a later run goes on with it
+    model           VARCHAR NOT NULL,
+    model_sha256    VARCHAR,          -- of its files; NULL: a server does not tell
+    tokenizer       VARCHAR,          -- SHA-256 of the tokenizer and its chat template
+    vocabulary_size BIGINT,
+    backend         VARCHAR NOT NULL, -- transformers, vllm, or server and its kind
+    dtype           VARCHAR,
+    device          VARCHAR,
+    seed            BIGINT NOT NULL,
+    versions        VARCHAR NOT NULL, -- of the libraries, as JSON
+    settings        VARCHAR NOT NULL, -- whatever else was chosen, as JSON; sizes of batches and
+                                      -- threads, which change last digits, are no part of the hash
+    started_at      TIMESTAMP NOT NULL
+);
+
+-- What each has measured so far. Rows go by content, so they outlive the logs they were read from.
+CREATE TABLE replayed (
+    replay_id     VARCHAR NOT NULL,
+    prompt        UUID NOT NULL,      -- node where the prompt ends
+    completion    UUID NOT NULL,      -- node where the completion ends; the prompt: its own tokens
+    evidence      VARCHAR NOT NULL,   -- token ids, messages or text: what the log had of it
+    prompt_tokens BIGINT NOT NULL,    -- as the model counts them
+    n_tokens      BIGINT NOT NULL,    -- measured
+    cached_tokens BIGINT              -- taken from an engine's prefix cache; NULL: not measured
+);
+
+-- Their tokens. Columns as in scored_tokens.
+CREATE TABLE replayed_tokens (
+    replay_id     VARCHAR NOT NULL,
+    prompt        UUID NOT NULL,
+    completion    UUID NOT NULL,
+    position      INTEGER NOT NULL,   -- from 0 at the first measured token
+    token         BIGINT NOT NULL,    -- the model's id
+    logprob       DOUBLE,
+    named_entropy DOUBLE,
+    tail          DOUBLE,
+    cap           DOUBLE,
+    named         INTEGER,
+    confidence    DOUBLE,
+    top_tokens    INTEGER[],          -- the likeliest tokens, likeliest first
+    top_logprobs  FLOAT[]
+);
+
+-- Texts of the tokens of the models that were run: a vocabulary, not what was said.
+CREATE TABLE replay_vocabularies (
+    tokenizer VARCHAR NOT NULL,
+    token     BIGINT NOT NULL,
+    text      VARCHAR NOT NULL
 );
 
 -- Groups of rollouts.

@@ -1,4 +1,5 @@
-"""Entropy of the tokens in scope: from the logprobs that logs hold, to the figures of a report."""
+"""Entropy of the tokens in scope: from the logprobs that logs hold, or where they hold none those
+that a replay measured, to the figures of a report."""
 
 from __future__ import annotations
 
@@ -21,10 +22,11 @@ from forkpoint.analysis.entropy_results import (
 )
 from forkpoint.analysis.group_trees import GroupTrees, find_group_forks, sort_sequences
 from forkpoint.analysis.logged_tokens import TokenPlace, read_tokens
+from forkpoint.analysis.replay_store import select_replayed, token_texts
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.token_runs import mean_by_run, offsets_of, run_of
 from forkpoint.analysis.tree import Flags, Floats, Ints
-from forkpoint.analysis.vocabularies import vocabulary_of
+from forkpoint.analysis.vocabularies import Vocabulary, vocabulary_of
 
 TOP_SHARE = 0.2
 """High-entropy tokens are the top 20 % of all tokens in scope (arXiv:2506.01939)."""
@@ -45,7 +47,11 @@ class Completions:
         reward: of the completion's rollout; NaN: none logged.
         prompt: a number that completions of one prompt share.
         offsets: shape (completions + 1,): where each one's tokens begin.
-        rows: (path, format, line, offset of the record, choice, model) of each.
+        rows: (path, format, line, offset of the record, choice, model) of each. Of a replayed one
+            the model is the one that was run, and a line that is not known is ``None``.
+        tokenizer: of a replayed completion, its model's tokenizer, "" where that is not known;
+            ``None``: logged.
+        vocabularies: sizes of vocabularies that replays know, by model.
     """
 
     group: Ints
@@ -54,10 +60,23 @@ class Completions:
     reward: Floats
     prompt: Ints
     offsets: Ints
-    rows: list[tuple[str, str, int, int, int, str]]
+    rows: list[tuple[str, str, int | None, int, int, str]]
+    tokenizer: list[str | None]
+    vocabularies: dict[str, Vocabulary]
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def replayed(self) -> Flags:
+        """Which were not logged but replayed."""
+        return np.array([each is not None for each in self.tokenizer], dtype=np.bool_)
+
+    def vocabulary_of(self, completion: int) -> Vocabulary:
+        """What the model of a completion can sample."""
+        model = self.rows[completion][5]
+        known = self.vocabularies.get(model) if self.tokenizer[completion] is not None else None
+        return vocabulary_of(model) if known is None else known
 
 
 class ScoredTokens:
@@ -69,6 +88,7 @@ class ScoredTokens:
         stats: per token, what the log says of its distribution.
         confidence: per token, DeepConf's; NaN where the likeliest tokens were not logged.
         threshold: entropy in nats from which a token counts as high; ``None``: the top `TOP_SHARE`.
+        store: where the texts of replayed tokens are; ``None``: there are none.
     """
 
     def __init__(
@@ -78,12 +98,14 @@ class ScoredTokens:
         stats: PositionStats,
         confidence: Floats,
         threshold: float | None = None,
+        store: Store | None = None,
     ) -> None:
         self.completions = completions
         self.token = token
         self.stats = stats
         self.confidence = confidence
         self._absolute = threshold
+        self._store = store
 
     def __len__(self) -> int:
         return len(self.token)
@@ -92,7 +114,8 @@ class ScoredTokens:
     def bounds(self) -> tuple[Floats, Floats]:
         """Least and greatest entropy of each position, with its model's vocabulary."""
         lower, upper = np.zeros(len(self)), np.zeros(len(self))
-        sizes = np.array([vocabulary_of(row[5]).size for row in self.completions.rows])
+        completions = self.completions
+        sizes = np.array([completions.vocabulary_of(i).size for i in range(len(completions))])
         per_token = np.repeat(sizes, np.diff(self.completions.offsets))
         for size in np.unique(sizes).tolist():
             at = np.flatnonzero(per_token == size)
@@ -140,30 +163,61 @@ class ScoredTokens:
         """The completion of each token."""
         return run_of(self.completions.offsets)
 
-    def place(self, position: int) -> tuple[TokenPlace, int]:
+    def place(self, position: int) -> tuple[TokenPlace, int | None]:
         """Where a token stands in its log, and the line of its record."""
         completion = int(self.completion[position])
         path, log_format, line, offset, choice, _ = self.completions.rows[completion]
         within = position - int(self.completions.offsets[completion])
         return TokenPlace(path, log_format, offset, choice, within), line
 
+    def texts(self, positions: Ints) -> list[str | None]:
+        """What tokens are, as their logs name them or as the tokenizer of the replayed model does;
+        ``None``: not known (any more)."""
+        of = [self.completions.tokenizer[i] for i in self.completion[positions].tolist()]
+        places = [self.place(position)[0] for position in positions.tolist()]
+        logged = read_tokens(
+            place for place, tokenizer in zip(places, of, strict=True) if tokenizer is None
+        )
+        tokens = self.token[positions].tolist()
+        named: dict[str, dict[int, str]] = {}
+        for tokenizer in {each for each in of if each is not None}:
+            wanted = [token for token, each in zip(tokens, of, strict=True) if each == tokenizer]
+            assert self._store is not None
+            named[tokenizer] = token_texts(self._store, tokenizer, wanted)
+        return [
+            logged.get(place) if tokenizer is None else named[tokenizer].get(token, f"#{token}")
+            for place, token, tokenizer in zip(places, tokens, of, strict=True)
+        ]
+
 
 def load_scored_tokens(store: Store, threshold: float | None = None) -> ScoredTokens | None:
-    """The scored tokens in scope; ``None`` where no log holds logprobs.
+    """The scored tokens in scope; ``None`` where no log holds logprobs and none were replayed.
 
-    A completion that several files hold is taken from the first of them.
+    A completion that several files hold is taken from the first of them. One that was logged and
+    replayed is taken from its log.
     """
+    select_replayed(store)
     store.execute(
         """
         CREATE OR REPLACE TEMP TABLE scope_scores AS
-        SELECT row_number() OVER (ORDER BY path, record_offset, choice) - 1 AS score_no, *
+        SELECT row_number() OVER (ORDER BY path, record_offset, choice, trace_id, completion) - 1
+                   AS score_no, *
         FROM (
-            SELECT scores.*, scope_sources.path, scope_sources.format, group_id, reward
+            SELECT source_id, line, record_offset, choice, trace_id, scores.prompt, completion,
+                   scope_sources.path, scope_sources.format, group_id, reward,
+                   NULL AS replay_id, NULL AS replayed_model
             FROM scores JOIN scope_sources USING (source_id)
             JOIN scope_traces USING (trace_id)
             WHERE NOT deleted
             QUALIFY dense_rank() OVER (
                 PARTITION BY trace_id, scores.prompt, completion ORDER BY scope_sources.path
+            ) = 1
+            UNION ALL
+            SELECT NULL, line, coalesce(record_offset, 0), 0, trace_id, prompt, completion, path,
+                   format, group_id, reward, replay_id, model
+            FROM scope_replayed
+            QUALIFY row_number() OVER (
+                PARTITION BY trace_id, prompt, completion ORDER BY path, record_offset
             ) = 1
         )
         """
@@ -178,12 +232,17 @@ def load_scored_tokens(store: Store, threshold: float | None = None) -> ScoredTo
         )
         SELECT coalesce(dense_rank() OVER (ORDER BY group_id NULLS LAST), 0) AS group_no,
                group_id IS NULL AS alone, trace_id,
-               dense_rank() OVER (ORDER BY prompt) AS prompt_no, reward,
-               path, format, line, record_offset, choice, coalesce(model, '') AS model, n
+               dense_rank() OVER (ORDER BY prompt, replay_id) AS prompt_no, reward,
+               path, format, line, record_offset, choice,
+               coalesce(replayed_model, model, '') AS model,
+               CASE WHEN replay_id IS NOT NULL THEN coalesce(tokenizer, '') END AS tokenizer,
+               vocabulary_size, coalesce(logged.n, replayed.n_tokens) AS n
         FROM scope_scores
-        JOIN (
+        LEFT JOIN (
             SELECT source_id, record_offset, choice, count(*) AS n FROM scored_tokens GROUP BY ALL
-        ) USING (source_id, record_offset, choice)
+        ) AS logged USING (source_id, record_offset, choice)
+        LEFT JOIN replayed USING (replay_id, prompt, completion)
+        LEFT JOIN (SELECT replay_id, tokenizer, vocabulary_size FROM replays) USING (replay_id)
         LEFT JOIN models USING (source_id, record_offset)
         ORDER BY score_no
         """
@@ -191,7 +250,13 @@ def load_scored_tokens(store: Store, threshold: float | None = None) -> ScoredTo
     tokens = store.execute(
         """
         SELECT token, logprob, named_entropy, tail, cap, named, confidence
-        FROM scored_tokens JOIN scope_scores USING (source_id, record_offset, choice)
+        FROM (
+            SELECT score_no, position, token, logprob, named_entropy, tail, cap, named, confidence
+            FROM scored_tokens JOIN scope_scores USING (source_id, record_offset, choice)
+            UNION ALL
+            SELECT score_no, position, token, logprob, named_entropy, tail, cap, named, confidence
+            FROM replayed_tokens JOIN scope_scores USING (replay_id, prompt, completion)
+        )
         ORDER BY score_no, position
         """
     ).fetchnumpy()
@@ -206,6 +271,8 @@ def load_scored_tokens(store: Store, threshold: float | None = None) -> ScoredTo
         prompt=np.array([row[3] for row in rows], dtype=np.int64),
         offsets=offsets_of(np.array([row[-1] for row in rows], dtype=np.int64)),
         rows=[row[5:11] for row in rows],
+        tokenizer=[row[11] for row in rows],
+        vocabularies={row[10]: Vocabulary(row[12], known=True) for row in rows if row[12]},
     )
     figures = {
         name: np.asarray(np.ma.filled(values, np.nan), dtype=np.float64)
@@ -214,7 +281,8 @@ def load_scored_tokens(store: Store, threshold: float | None = None) -> ScoredTo
     }
     confidence = figures.pop("confidence")
     codes = np.asarray(tokens["token"], dtype=np.int64)
-    return ScoredTokens(completions, codes, PositionStats(**figures), confidence, threshold)
+    stats = PositionStats(**figures)
+    return ScoredTokens(completions, codes, stats, confidence, threshold, store)
 
 
 def measure_entropy(scored: ScoredTokens | None) -> Entropy | None:
@@ -235,6 +303,7 @@ def measure_entropy(scored: ScoredTokens | None) -> Entropy | None:
         whole_tokens=int((known & (stats.named == 0)).sum()),
         top_k_tokens=int((known & (stats.named > 1)).sum()),
         sampled_only_tokens=int((known & (stats.named == 1)).sum()),
+        replayed_tokens=int((known & completions.replayed[scored.completion]).sum()),
         threshold_nats=threshold.value,
         threshold_low_nats=threshold.low,
         threshold_high_nats=threshold.high,
@@ -267,15 +336,15 @@ def _mean(values: Floats) -> float | None:
 
 
 def _models(completions: Completions) -> tuple[ScoredModel, ...]:
-    counts: dict[str, int] = {}
+    counts: dict[tuple[str, Vocabulary], int] = {}
     sizes = np.diff(completions.offsets).tolist()
-    for row, n in zip(completions.rows, sizes, strict=True):
-        counts[row[5]] = counts.get(row[5], 0) + n
-    found = []
-    for model, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        vocabulary = vocabulary_of(model)
-        found.append(ScoredModel(model, n, vocabulary.size, vocabulary.known))
-    return tuple(found)
+    for i, (row, n) in enumerate(zip(completions.rows, sizes, strict=True)):
+        key = row[5], completions.vocabulary_of(i)
+        counts[key] = counts.get(key, 0) + n
+    return tuple(
+        ScoredModel(model, n, vocabulary.size, vocabulary.known)
+        for (model, vocabulary), n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 def _profile(scored: ScoredTokens) -> tuple[float | None, ...]:
@@ -320,14 +389,13 @@ def _windows(scored: ScoredTokens) -> tuple[EntropyWindow, ...]:
 def _fork_tokens(scored: ScoredTokens) -> tuple[ForkToken, ...]:
     """The tokens that are sampled most often where the entropy is high."""
     frequent = measures.most_frequent(scored.token, scored.is_high, SHOWN)
-    places = [
-        scored.place(int(np.flatnonzero(scored.is_high & (scored.token == each.token))[0]))[0]
-        for each in frequent
+    first = [
+        int(np.flatnonzero(scored.is_high & (scored.token == each.token))[0]) for each in frequent
     ]
-    texts = read_tokens(places)
+    texts = scored.texts(np.array(first, dtype=np.int64))
     return tuple(
-        ForkToken(texts.get(place), each.marked, each.occurrences)
-        for place, each in zip(places, frequent, strict=True)
+        ForkToken(text, each.marked, each.occurrences)
+        for text, each in zip(texts, frequent, strict=True)
     )
 
 
@@ -437,11 +505,11 @@ def _sparks(scored: ScoredTokens) -> UnlikelyTokens | None:
 
 def _ranked(scored: ScoredTokens, positions: Ints, value: Floats) -> tuple[RankedToken, ...]:
     places = [scored.place(position) for position in positions.tolist()]
-    texts = read_tokens(place for place, _ in places)
+    texts = scored.texts(positions)
     advantage = _advantages(scored.completions)[scored.completion]
     return tuple(
         RankedToken(
-            token=texts.get(place),
+            token=text,
             path=place.path,
             line=line,
             position=place.position,
@@ -449,7 +517,7 @@ def _ranked(scored: ScoredTokens, positions: Ints, value: Floats) -> tuple[Ranke
             advantage=_or_none(advantage[position]),
             entropy_nats=_or_none(scored.middle[position]),
         )
-        for (place, line), position in zip(places, positions.tolist(), strict=True)
+        for (place, line), text, position in zip(places, texts, positions.tolist(), strict=True)
     )
 
 

@@ -15,7 +15,6 @@ from forkpoint.analysis.siblings import TokenIds, read_contents
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.tokens import Tokenizer
 
-TOKENS_SHOWN = 24
 IDS_SHOWN = 8
 
 
@@ -92,7 +91,9 @@ class _TextBeside:
         if own is None or place.other < 0:
             return None if own is None else excerpt(own)
         other = self._text(place.other)
-        return None if other is None else excerpt(own[common_length(own, other) :])
+        return (
+            None if other is None else excerpt(own[_word_start(own, common_length(own, other)) :])
+        )
 
     def _text(self, rollout: int) -> str | None:
         if rollout not in self._read:
@@ -123,6 +124,11 @@ def _from(text: Any, ids: TokenIds | None, inside: int, tokenizer: Tokenizer) ->
     if text is None:
         return None
     if inside:
-        head = tokenizer.encode(text)[: inside + TOKENS_SHOWN]
-        text = tokenizer.decode(head[inside:])
+        text = text[_word_start(text, len(tokenizer.decode(tokenizer.encode(text)[:inside]))) :]
     return excerpt(text)
+
+
+def _word_start(text: str, at: int) -> int:
+    """Where the word at a position begins: half a word tells little, and half a key would not be
+    seen to be one."""
+    return 1 + max(text.rfind(blank, 0, at) for blank in " \n\t")

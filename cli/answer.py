@@ -341,9 +341,9 @@ def entropy(report: Report) -> list[str]:
     found = report.entropy
     if found is None or not found.tokens:
         return []
-    parts = [f"{between(found.mean_lower_nats, found.mean_upper_nats)} nats a token (mean)"]
+    parts = [f"{between(found.mean_lower_nats, found.mean_upper_nats)} nats a token"]
     if found.threshold_nats is not None:
-        parts.append(f"top {100 * found.top_share:.0f} % from {found.threshold_nats:.2f} nats on")
+        parts.append(f"top {100 * found.top_share:.0f} % from {found.threshold_nats:.2f} nats")
     return parts
 
 

@@ -13,6 +13,10 @@ from forkpoint.cli.answer import Section, is_level, known_steps, moment, period,
 from forkpoint.cli.html_parts import table, text
 from forkpoint.cli.numbers import count, dollars, percent, tokens
 
+_FALL_HEAD = (
+    '<li class="head" aria-hidden="true"><span class="name">step</span>'
+    '<span class="number">tokens</span><span class="number">worth</span></li>\n'
+)
 PLOT_HEIGHT = 132
 _DOT_RADIUS = 3.5
 _BAR_SHARE = 0.84
@@ -31,7 +35,7 @@ def waterfall(cache: Cache) -> str:
         before, level = level, step.tokens if is_level(step) else level + step.tokens
         start, end = (0, level) if is_level(step) else sorted((before, level))
         rows.append(_fall_row(step, start / whole, end / whole))
-    return f'<ul class="fall">\n{"".join(rows)}</ul>\n'
+    return f'<ul class="fall">\n{_FALL_HEAD}{"".join(rows)}</ul>\n'
 
 
 def _fall_row(step: WaterfallStep, start: float, end: float) -> str:
@@ -51,7 +55,7 @@ def _fall_row(step: WaterfallStep, start: float, end: float) -> str:
 def _signed(step: WaterfallStep) -> str:
     if is_level(step) or not step.tokens:
         return tokens(step.tokens)
-    return ("+" if step.tokens > 0 else "−") + tokens(abs(step.tokens))
+    return ("+" if step.tokens > 0 else "") + tokens(step.tokens)
 
 
 def _rect(left: float, width: float, top: float, height: float, title: str = "") -> str:
@@ -222,4 +226,6 @@ def _round_up(value: float) -> float:
     if value <= 0:
         return 0.0
     power = 10.0 ** math.floor(math.log10(value))
-    return float(next(f"{step * power:.12g}" for step in (1, 2, 5, 10) if value <= step * power * (1 + 1e-9)))
+    return float(
+        next(f"{step * power:.12g}" for step in (1, 2, 5, 10) if value <= step * power * (1 + 1e-9))
+    )

@@ -19,6 +19,14 @@ TEXT_LIMIT = 300
 MOST_ROWS = 500
 """Rows of a table; the rest is counted."""
 
+_COLUMNS_BESIDE = 7
+"""A table of more columns stands below what it is about, not beside it."""
+_SHORT = 24
+"""Characters of a text that is not broken into lines."""
+_PLACE_LIMIT = 44
+"""Characters of a file and line in a table; the whole is told on hovering."""
+_PLACE = re.compile(r"[/\\].*:\d+$", re.DOTALL)
+_PLACES_SPLIT = ", "
 _KEPT_AT_THE_END = 0.6
 """Of a cut text: paths and names differ at their ends."""
 _NUMBER = re.compile(r"^[≥≤<>\s]*(-?)[<$]*([\d,]*\.?\d+(?:e[+-]?\d+)?)\s*(.*)$")
@@ -78,7 +86,8 @@ def block(title: str, note: str, body: str, *, wide: bool = False) -> str:
 
 def table_block(section: Section) -> str:
     """A section that is one table."""
-    return block(section.title, section.note, table(section))
+    wide = len(section.header) > _COLUMNS_BESIDE
+    return block(section.title, section.note, table(section), wide=wide)
 
 
 def table(section: Section) -> str:
@@ -110,8 +119,31 @@ def _cells(row: Sequence[str], numbers: Iterable[int]) -> str:
         is_number = column in wanted
         value = sort_value(cell) if is_number else None
         sorts_as = "" if value is None else f' data-v="{value:.12g}"'
-        shown.append(f"<td{_number_class(is_number)}{sorts_as}>{text(cell)}</td>")
+        kind = "number" if is_number else "short" if len(cell) <= _SHORT else "text"
+        content = text(cell) if is_number else _places(cell) or text(cell)
+        shown.append(f'<td class="{kind}"{sorts_as}>{content}</td>')
     return "".join(shown)
+
+
+def _places(cell: str) -> str:
+    """Files and lines, one below the other, cut at the front; empty where a cell is no such list."""
+    places = cell.split(_PLACES_SPLIT) if len(cell) < 10 * TEXT_LIMIT else [cell]
+    if not all(map(_PLACE.search, places)):
+        return ""
+    return "".join(
+        f'<span class="place" title="{text(place)}">{text(_end_of(place))}</span>'
+        for place in places
+    )
+
+
+def _end_of(place: str) -> str:
+    """The last folders, the file and the line."""
+    shown = cut(place)
+    if len(shown) <= _PLACE_LIMIT:
+        return shown
+    end = shown[-_PLACE_LIMIT + 1 :]
+    _, slash, rest = end.partition("/")
+    return f"…/{rest}" if slash and len(rest) > _PLACE_LIMIT / 2 else f"…{end}"
 
 
 def _number_class(is_number: bool) -> str:

@@ -145,13 +145,15 @@ def _largest_cause(report: Report) -> str:
 
 
 def _amounts(shown: Iterable[Amount]) -> str:
-    found = "".join(
-        f'<div><dt>{text(each.label)}</dt><dd class="usd">{text(each.usd)}</dd>'
-        f"<dd>{text(each.tokens)}</dd>"
-        f"{''.join(f'<dd class="soft">{text(detail)}</dd>' for detail in each.details)}</div>\n"
-        for each in shown
+    return f'<dl class="amounts">\n{"".join(map(_amount, shown))}</dl>\n'
+
+
+def _amount(shown: Amount) -> str:
+    details = "".join(f'<dd class="soft">{text(detail)}</dd>' for detail in shown.details)
+    return (
+        f'<div><dt>{text(shown.label)}</dt><dd class="usd">{text(shown.usd)}</dd>'
+        f"<dd>{text(shown.tokens)}</dd>{details}</div>\n"
     )
-    return f'<dl class="amounts">\n{found}</dl>\n'
 
 
 def _list(items: Sequence[str]) -> str:

@@ -58,6 +58,8 @@ def node_name(node: TreeNode) -> str:
     if node.parent < 0:
         return "all prompts"
     kinds = ", ".join(KINDS.get(kind, kind) for kind in node.kinds) or "–"
+    if node.kinds == ("unlogged",):
+        kinds = f"{', '.join(node.roles) or 'beginning'}, not logged"
     if node.segments == 0:
         return f"beginning of {kinds}"
     return kinds if node.segments == 1 else f"{node.segments:,} segments: {kinds}"
@@ -118,7 +120,18 @@ def _largest(tree: ReportTree) -> Section:
     return Section(
         "Largest parts",
         "",
-        ("part", "role", "calls", "sent", "read", "paid again", "new", "cost", "goes on in", "first at"),
+        (
+            "part",
+            "role",
+            "calls",
+            "sent",
+            "read",
+            "paid again",
+            "new",
+            "cost",
+            "goes on in",
+            "first at",
+        ),
         tuple(
             (
                 cut(node_name(node), NAME_LIMIT),
@@ -174,9 +187,7 @@ def tree_data(tree: ReportTree) -> str:
         "calls": [node.calls for node in nodes],
         "ways": [node.fan_out for node in nodes],
         "rest": [node.left_out for node in nodes],
-        "tokens": [
-            [round(getattr(node.tokens, name)) for node in nodes] for name, *_ in CLASSES
-        ],
+        "tokens": [[round(getattr(node.tokens, name)) for node in nodes] for name, *_ in CLASSES],
         "usd": [
             [float(f"{getattr(node.usd, name):.7g}") for node in nodes] for name, *_ in CLASSES
         ],

@@ -22,6 +22,7 @@ from forkpoint.cli.options import (
     PlainFormat,
     ReportFormat,
     RowsFormat,
+    Shell,
     Tokenizer,
 )
 from forkpoint.cli.text import plain
@@ -85,6 +86,10 @@ def main() -> None:
     A text that the terminal's encoding lacks is replaced, and a reader that goes away (``| head``)
     ends the run without a word.
     """
+    if _COMPLETE_VARIABLE in os.environ:
+        from forkpoint.cli.completion import use_completion
+
+        use_completion()
     # No command multiplies matrices; starting threads for it costs each of them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
@@ -92,7 +97,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     try:
         try:
-            app()
+            app(prog_name=_NAME, complete_var=_COMPLETE_VARIABLE)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -735,6 +740,79 @@ def check(
         raise typer.Exit(_GATE_FAILED)
 
 
+@app.command(short_help="Write tables for other tools: CSV, Parquet, or one HTML page.")
+def export(
+    paths: options.Paths = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="DIR", show_default=False, help="A CSV file for each table."),
+    ] = None,
+    parquet: Annotated[
+        Path | None,
+        typer.Option(
+            "--parquet", metavar="DIR", show_default=False, help="A Parquet file for each table."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", show_default=False,
+            help="The report as one page that works offline.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    since: options.Since = None,
+    until: options.Until = None,
+    model: options.Model = None,
+    project: options.Project = None,
+    prices: options.Prices = None,
+    rules: options.Rules = None,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+    strict: options.Strict = False,
+    workers: options.Workers = None,
+    keep_text: options.KeepText = False,
+    quiet: options.Quiet = False,
+) -> None:  # fmt: skip
+    """Read what is new under the paths, then write it as tables: calls, traces, groups, misses,
+    forks, trunks, ledger, issues. No table holds message text.
+
+    \b
+    Examples:
+      forkpoint export runs/ --csv tables/
+      forkpoint export runs/ --parquet tables/ --html report.html
+    """
+    from forkpoint.analysis.export import build_tables
+    from forkpoint.analysis.remembered import report_on
+    from forkpoint.cli import export as exporting
+    from forkpoint.cli.output import check_output, write_report
+
+    filters = _filters(since, until, model, project)
+    folders = ((csv, exporting.CSV), (parquet, exporting.PARQUET))
+    targets = [exporting.Target(folder, kind) for folder, kind in folders if folder is not None]
+    if not targets and html is None:
+        raise typer.BadParameter("say what to write: --csv DIR, --parquet DIR or --html FILE")
+    exporting.check_targets(targets, force=force)
+    if html is not None:
+        check_output(str(html), force=force)
+    _check_files(prices, rules)
+    agents = [] if paths else _default_logs()
+    found = _existing(agents)
+    with _open_store(store, tokenizer) as opened:
+        where = _resolved(paths or found) or _looked_in(agents)
+        if paths or found:
+            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+        files: dict[Path, int] = {}
+        if targets:
+            build_tables(opened, where, filters=filters, prices=prices, rules=rules)
+            files = exporting.write_tables(opened, targets)
+        if html is not None:
+            made = report_on(opened, where, filters=filters, prices=prices, rules=rules)
+            write_report(made, _reporter(ReportFormat.HTML, store), str(html), force=force)
+    if not quiet and str(html) != "-":
+        exporting.write_exported(files, [html] if html is not None else [], sys.stdout)
+
+
 @app.command(short_help="The log formats, or which one a file is of.")
 def formats(
     file: Annotated[
@@ -759,6 +837,49 @@ def formats(
         write_formats(parsers(), form, sys.stdout)
     elif not write_format_of(file, form, sys.stdout):
         raise typer.Exit(_ERROR)
+
+
+@app.command(short_help="What is found where: logs, store, versions, prices, terminal.")
+def doctor(
+    form: Annotated[
+        PlainFormat, typer.Option("--format", help="How to answer.")
+    ] = PlainFormat.TABLE,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+) -> None:
+    """Say what a run would rest on: agents' log folders, the store and what it holds, versions,
+    prices, cache rules, vocabularies, the terminal. Changes nothing; exit code 1 if the store is
+    damaged.
+
+    \b
+    Examples:
+      forkpoint doctor
+      forkpoint doctor --format json
+    """
+    from forkpoint.cli.doctor import examine, write_findings
+
+    found = examine(_default_logs(), options.store_path(store, tokenizer), sys.stdout)
+    write_findings(found, form, sys.stdout)
+    if not found.healthy:
+        raise typer.Exit(_ERROR)
+
+
+@app.command(short_help="A script that completes commands and options in your shell.")
+def completion(
+    shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="Your shell.")],
+) -> None:
+    """Print a script that makes the Tab key complete forkpoint's commands and options. Nothing is
+    installed: you decide where it goes.
+
+    \b
+    Examples:
+      eval "$(forkpoint completion bash)"        (in ~/.bashrc)
+      eval "$(forkpoint completion zsh)"         (in ~/.zshrc, after compinit)
+      forkpoint completion fish > ~/.config/fish/completions/forkpoint.fish
+    """
+    from forkpoint.cli.completion import completion_script
+
+    print(completion_script(shell))
 
 
 @app.command(short_help="Query the store, read-only.")

@@ -52,6 +52,14 @@ class CheckFormat(StrEnum):
     JUNIT = "junit"
 
 
+class Shell(StrEnum):
+    """Shells that ``completion`` has a script for."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
 class Tokenizer(StrEnum):
     """The vocabularies that come with the package."""
 

@@ -331,7 +331,14 @@ def _curve(budget: TreeBudget, width: int) -> list[Line]:
         return []
     step = -(-len(points) // _CURVE_ROWS)
     kept = points[::-1][::step][::-1]
-    rows = [["  Rollouts of a group", "tokens alone", "as one tree", "distinct"]] + [
+    rows = [
+        [
+            f"  Rollouts (groups of {points[-1].rollouts:,})",
+            "tokens alone",
+            "as one tree",
+            "distinct",
+        ]
+    ] + [
         [
             f"  {point.rollouts:,}",
             tokens(round(point.chain_tokens)),
@@ -387,7 +394,8 @@ def _answers(answer: RolloutsAnswer, width: int) -> list[Line]:
     if found.distinct_answers is not None:
         agree.append(f"{found.distinct_answers:.1f} distinct answers a group")
     lines += labelled("Agreement", agree, width)
-    right = _right(found)
+    usual = answer.budget.curve[-1].rollouts if answer.budget and answer.budget.curve else None
+    right = _right(found, usual)
     if right:
         lines += labelled("Right", right, width)
     if found.oracle_prune is not None:
@@ -399,8 +407,9 @@ def _answers(answer: RolloutsAnswer, width: int) -> list[Line]:
     return lines
 
 
-def _right(found: AnswerAudit) -> list[str]:
-    ks = sorted(found.pass_at_k)
+def _right(found: AnswerAudit, usual: int | None) -> list[str]:
+    """How often answers are right. Beyond the `usual` size of a group, few groups speak for all."""
+    ks = [k for k in sorted(found.pass_at_k) if usual is None or k <= usual]
     parts = []
     if ks:
         parts.append(f"one rollout {percent(found.pass_at_k[ks[0]])} (pass@{ks[0]})")

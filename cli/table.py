@@ -206,7 +206,12 @@ class _Screen:
         return self._with_command("Rollouts", rollouts(self.report), "rollouts")
 
     def _entropy(self) -> list[Line]:
-        return self._with_command("Entropy", entropy(self.report), "forks")
+        parts = entropy(self.report)
+        lines = self._with_command("Entropy", parts, "forks")
+        # The command of the rollouts leads there too: it is not worth a line of its own.
+        if len(lines) > 1 and rollouts(self.report):
+            return labelled("Entropy", parts, self.width)
+        return lines
 
     def _with_command(self, label: str, parts: list[str], command: str) -> list[Line]:
         """Phrases, and the command that says more."""

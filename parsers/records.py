@@ -139,8 +139,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     """Node where a rollout's whole sequence ends, prompts and completions."""
     prompt: int | None = None
     """Node where the prompt ends, for a rollout that has no call of its own: one of several choices
-    that one call returned, or a completion whose request was not logged. ``None`` in such a rollout:
-    none of the prompt is logged, all of its content was generated."""
+    that one call returned, or a completion whose request was not logged. `ROOT`: nothing of its prompt
+    is logged, all its content was generated. ``None``: not known, or its calls say it."""
     title: str | None = None
 
 

@@ -50,6 +50,7 @@ _CUT = 2048
 
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 _Moment = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
+_TokenId = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 _Scored = tuple[float | None, int, str | None]
 
 
@@ -95,7 +96,7 @@ class _Record(msgspec.Struct):
 _RECORD = msgspec.json.Decoder(_Record)
 _META_INFO = msgspec.json.Decoder(_MetaInfo)
 _INPUT = msgspec.json.Decoder(_Input)
-_IDS = msgspec.json.Decoder(list[int | str | list[Any]])
+_IDS = msgspec.json.Decoder(list[_TokenId | str | list[Any]])
 _SCORED = msgspec.json.Decoder(list[_Scored | str])
 _TOP = msgspec.json.Decoder(list[list[_Scored] | str | None])
 

@@ -33,6 +33,11 @@ _OTHER_FORMATS = frozenset((
 """Fields of other log formats whose rows also have messages or inputs."""
 _OTHER_ROWS = frozenset(("responses_create_params", "request_created_at", "model_group"))
 """Fields of other log formats whose rows also have whole requests and responses."""
+_LITELLM_ROWS = (
+    frozenset(("request_id", "spend", "startTime", "call_type")),
+    frozenset(("id", "response_cost", "startTime", "call_type")),
+)
+"""What tells LiteLLM's spend logs and callback payloads, whichever other columns were exported."""
 
 _REQUEST_PARAMETERS = frozenset((
     "model", "messages", "tools", "functions", "tool_choice", "function_call", "temperature",
@@ -104,6 +109,8 @@ def api_of(envelope: Envelope) -> Api | None:
     """Which API a record is of, and why; ``None`` if it is not request or response JSONL."""
     answered = envelope.answer is not None or envelope.response not in (None, envelope.record)
     if not _OTHER_ROWS.isdisjoint(envelope.record):
+        return None
+    if any(fields <= envelope.record.keys() for fields in _LITELLM_ROWS):
         return None
     if not answered and not _OTHER_FORMATS.isdisjoint(envelope.record):
         return None

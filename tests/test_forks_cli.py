@@ -538,10 +538,7 @@ def test_real_screens_fit_their_terminals(
 def test_a_report_shows_entropy_where_logprobs_are_logged(run: Run, sample_logs: Path) -> None:
     folder = sample_logs / "token-ids"
     shown = words(run("report", folder).stdout)
-    assert re.search(
-        r"Entropy 1\.82 nats a token \(mean\) top 20 % from 3\.22 nats on forkpoint forks", shown
-    )
-    assert f"forkpoint forks {folder}" in shown or "forkpoint forks PATH" in shown
+    assert re.search(r"Entropy 1\.82 nats a token top 20 % from 3\.22 nats", shown)
     found = shown_json(run("report", folder, "--format", "json"))["entropy"]
     assert found["tokens"] == 1807
     assert found["fork"] + found["not_fork"] + found["undecided"] == 1807

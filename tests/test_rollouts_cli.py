@@ -309,7 +309,7 @@ def test_the_screen_answers_in_order() -> None:
         "the same, in more groups of this size 64 1.33 ×",
         "as Tree-GRPO: 2 trees, 2 expansions, 1 round, 3 kept 65 1.35 ×",
         "as EPTree: 6 trees, 2 forks, 1 round, 2 branches – –",
-        "Rollouts of a group tokens alone as one tree distinct",
+        "Rollouts (groups of 8) tokens alone as one tree distinct",
         "Were a group together for the first 0 % 25 % 50 % 75 % 90 %",
         "Answers 46 of 48 rollouts have one · 40 stated by the log, 6 found in the text",
         "two of a group give the same answer: 41.0 %",
@@ -374,6 +374,14 @@ def test_what_is_not_known_is_not_shown() -> None:
     assert "--answer-pattern REGEX says how they look" in shown
     for absent in ("Turns", "Rewards", "Token drift", "reward", "same answer", "pairs.jsonl", "–"):
         assert absent not in shown.partition("What ")[0] + shown.partition("Answers ")[2]
+
+
+def test_chances_that_only_odd_groups_reach_are_not_shown() -> None:
+    """Groups are of 8; one of 16 would speak for itself alone."""
+    audit = replace(an_audit(), pass_at_k={1: 0.5, 8: 0.8333, 16: 1.0})
+    shown = words(table(replace(an_answer(), answers=audit)))
+    assert "at least one of 8 83.3 % (pass@8)" in shown
+    assert "of 16" not in shown
 
 
 def test_no_drift_is_not_worth_a_line() -> None:
@@ -732,6 +740,21 @@ def test_a_group_name_of_a_million_letters_harms_nothing(run: Run, tmp_path: Pat
         assert len(result.output) < 10_000
     found = shown_json(run("rollouts", folder, "--format", "json"))
     assert found["groups"][0]["group"].endswith(name)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "folder", ["tau-bench", "rollout-groups/atropos-selcube", "tree-search/tot-crosswords-dfs"]
+)
+def test_public_logs_fit_every_terminal(
+    run: Run, real_logs: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for width in (40, 80, 140):
+        monkeypatch.setenv("COLUMNS", str(width))
+        for command in ("rollouts", "forks"):
+            result = run(command, real_logs / folder)
+            assert result.exit_code == 0, result.output
+            assert max(map(cell_len, result.stdout.split("\n"))) <= width
 
 
 def plain_types(value: Any) -> None:

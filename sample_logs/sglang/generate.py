@@ -33,7 +33,7 @@ class Words:
         self.ids: dict[str, int] = {}
 
     def __call__(self, text: str) -> list[int]:
-        words = re.findall(r"\s*\S+|\s+", text)
+        words = re.findall(r"<\|\w+\|>|\s| ?[^\s<]+", text)
         return [self.ids.setdefault(word, 300 + len(self.ids)) for word in words]
 
 
