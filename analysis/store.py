@@ -341,7 +341,8 @@ def each_call_once(relation: str) -> str:
     """SQL that keeps one row per call of a relation shaped like ``live_calls``.
 
     Copies state the same id within the same scope; two that both state a request id are one call
-    only if those agree. Of several copies the fullest counts, then the earliest.
+    only if those agree. Of several copies the fullest counts, then one whose response was logged, then
+    the earliest.
     """
     return f"""
         WITH among AS (FROM {relation}),
@@ -358,7 +359,7 @@ def each_call_once(relation: str) -> str:
         QUALIFY row_number() OVER (
             PARTITION BY root_scope, call_id, same_request
             ORDER BY output_tokens DESC NULLS LAST, input_tokens DESC NULLS LAST,
-                     started_at NULLS LAST, sidechain, trace_id, path, record_offset
+                     completion IS NULL, started_at NULLS LAST, sidechain, trace_id, path, record_offset
         ) = 1
     """
 

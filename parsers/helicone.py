@@ -147,7 +147,10 @@ def _records(row: Line, file: _File) -> Iterator[Record]:
     if usage is None and status is not None and not 200 <= status < 300:
         return
     exchange = Exchange(request, response)
-    key = id_of(fields, "request_id") or record_digest(row.data).hex()[:32]
+    key = id_of(fields, "request_id")
+    if key is None and usage is None:
+        raise ValueError("neither a request_id nor counts")
+    key = key or record_digest(row.data).hex()[:32]
     response_id = word_of(response, "id")
     properties = object_of(fields, "request_properties") or object_of(fields, "properties") or {}
     trace = _session(properties) or key

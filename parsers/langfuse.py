@@ -163,6 +163,7 @@ class Langfuse:
             if isinstance(row, Line):
                 _outline(row, file)
         file.left_out = twins(file.seen, _CALL, _BETWEEN)
+        log.merged = len(file.left_out)
         for row in _observations(log):
             if isinstance(row, Issue):
                 yield row

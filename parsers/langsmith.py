@@ -138,6 +138,7 @@ class LangSmith:
             if isinstance(row, Line):
                 _outline(row, file)
         file.left_out = twins(file.seen, _CALL, _BETWEEN)
+        log.merged = len(file.left_out)
         for row in export_rows(log):
             if isinstance(row, Issue):
                 yield row

@@ -145,7 +145,10 @@ def _records(row: Line, file: _File) -> Iterator[Record]:
     failed = "failure" in (word_of(fields, "status"), word_of(metadata, "status"))
     if usage is None and failed:
         return
-    key = id_of(fields, "request_id", "id") or record_digest(row.data).hex()[:32]
+    key = id_of(fields, "request_id", "id")
+    if key is None and usage is None:
+        raise ValueError("neither a request_id nor counts")
+    key = key or record_digest(row.data).hex()[:32]
     trace = id_of(fields, "session_id", "trace_id") or key
     exchange = Exchange(_request(fields), _body(fields, "response"), _uncounted)
     started = moment_of(fields, "startTime")

@@ -140,9 +140,16 @@ def _of_gemini(request: Fields) -> Messages:
 
 
 def _as_system(raw: msgspec.Raw) -> msgspec.Raw:
-    if is_object(raw):
-        return json_object(decode_fields(raw, "system") | {"role": quoted("system")})
-    return message_of("system", raw)
+    """A system instruction: a text, or a content whose parts have no types."""
+    parts = present(decode_fields(raw, "system"), "parts") if is_object(raw) else None
+    if parts is None:
+        return message_of("system", raw)
+    typed = [
+        json_object(decode_fields(each, "part") | {"type": quoted("text")})
+        for each in elements_of(parts, "parts")
+        if is_object(each)
+    ]
+    return message_of("system", json_list(typed))
 
 
 def tools_message(raw: msgspec.Raw | None) -> Messages:
@@ -185,10 +192,17 @@ def message_of(role: str, content: msgspec.Raw) -> msgspec.Raw:
 
 def _opened(raw: msgspec.Raw) -> msgspec.Raw:
     """A value, or what a text that begins like JSON holds; a text that only begins so stays one."""
+    if not is_text(raw):
+        return raw
     try:
-        return unpacked(raw, "input")
+        value = unpacked(raw, "input")
+        if is_object(value):
+            decode_fields(value, "input")
+        elif is_list(value):
+            decode_list(value, "input")
     except ValueError:
         return raw
+    return value
 
 
 # ---- Completions ----------------------------------------------------------------------------------
@@ -242,7 +256,8 @@ def _with_parts(type_: bytes, elements: Messages) -> msgspec.Raw:
 
 def _of_response(response: Fields, raw: msgspec.Raw) -> list[Messages]:
     """The choices of an API's response, of LangChain's result or of another object."""
-    if ("role" in response and "content" in response) or langchain_message(response) is not None:
+    is_message = "role" in response and ("content" in response or "parts" in response)
+    if is_message or langchain_message(response) is not None:
         return [[json_object(response)]]
     for name in ("choices", "candidates"):
         choices = present(response, name)
