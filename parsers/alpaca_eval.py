@@ -30,8 +30,8 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import extend_all, message_segments
-from forkpoint.parsers.json_list import data_set_name, first_element, list_elements
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.json_list import first_element, list_elements
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
 from forkpoint.parsers.raw_json import decode, is_object
 from forkpoint.parsers.record_names import RecordNames
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Scores, Trace, Usage

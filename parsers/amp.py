@@ -30,7 +30,7 @@ import msgspec
 from forkpoint.parsers.agent_session import disjoint_usage, unlogged_beginning
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, argument_text, content_segments, extend_all, kind_of
-from forkpoint.parsers.json_elements import elements
+from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.raw_json import decode, decode_list, is_list, is_object
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace

@@ -45,7 +45,7 @@ from forkpoint.parsers.atif_step import (
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, extend_all
 from forkpoint.parsers.envelope import moment_of
-from forkpoint.parsers.json_elements import elements
+from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.model_names import ModelName, model_name
 from forkpoint.parsers.raw_json import canonical, decode, decode_fields, is_object

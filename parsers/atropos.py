@@ -28,8 +28,7 @@ import numpy as np
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import extend_all, message_segments
-from forkpoint.parsers.json_list import data_set_name
-from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log
+from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log, data_set_name
 from forkpoint.parsers.raw_json import complete, decode
 from forkpoint.parsers.record_names import RecordNames
 from forkpoint.parsers.records import Call, Issue, Record, Scores, Trace

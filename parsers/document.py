@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TypeVar
 
 import msgspec
@@ -12,8 +11,6 @@ from forkpoint.parsers.raw_json import Fields, complete, decode, decode_fields
 from forkpoint.parsers.records import Issue
 
 T = TypeVar("T")
-
-_ENDINGS = re.compile(r"(\.(gz|zst|json|jsonl|traj))+$")
 
 
 def read_document(log: Log) -> Line | Issue:
@@ -39,8 +36,3 @@ def head_fields(head: Head) -> Fields:
         return decode_fields(complete(head.data.lstrip()))
     except BAD_RECORD:
         return {}
-
-
-def run_name(log: Log) -> str:
-    """A file's name without the endings of logs and of compression."""
-    return _ENDINGS.sub("", log.path.name) or log.path.name

@@ -20,8 +20,7 @@ import msgspec
 
 from forkpoint.parsers.csv_rows import CsvRows, header_of
 from forkpoint.parsers.document import head_fields
-from forkpoint.parsers.json_elements import elements
-from forkpoint.parsers.json_list import first_element, list_elements
+from forkpoint.parsers.json_list import elements, first_element, list_elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, UnreadableLog, read_head
 from forkpoint.parsers.raw_json import Fields, decode_fields, decode_list, is_list, present
 from forkpoint.parsers.records import Issue

@@ -34,7 +34,7 @@ from forkpoint.parsers.agent_session import unlogged_beginning
 from forkpoint.parsers.base import Tree
 from forkpoint.parsers.chat import Segment, argument_text, call_segment, extend_all
 from forkpoint.parsers.gemini_parts import gemini_usage, part_segments
-from forkpoint.parsers.json_elements import elements
+from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.raw_json import decode
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage

@@ -29,9 +29,8 @@ import msgspec
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, extend_all, message_segments
 from forkpoint.parsers.envelope import moment_of
-from forkpoint.parsers.json_elements import elements
-from forkpoint.parsers.json_list import data_set_name
-from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log
+from forkpoint.parsers.json_list import elements
+from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log, data_set_name
 from forkpoint.parsers.message_paths import MessagePaths
 from forkpoint.parsers.model_names import model_name
 from forkpoint.parsers.raw_json import canonical, decode

@@ -30,9 +30,8 @@ from forkpoint.parsers.inspect_archive import Archive, ArchiveError
 from forkpoint.parsers.inspect_events import sample_records
 from forkpoint.parsers.inspect_sample import Sample, Task
 from forkpoint.parsers.inspect_usage import ModelUsage
-from forkpoint.parsers.json_elements import elements
-from forkpoint.parsers.json_list import data_set_name
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.json_list import elements
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
 from forkpoint.parsers.raw_json import decode, decode_list, is_object, is_text
 from forkpoint.parsers.records import Issue, Record
 

@@ -1,4 +1,4 @@
-"""Logs that are one JSON list: its elements, each with its place, and what is left of a cut list.
+"""Lists in JSON documents: their elements, each with its place, and what is left of a cut list.
 
 Programs that rewrite such a file after every result leave the beginning of one if they are killed
 while they write; its whole elements count all the same.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from pathlib import Path
 
 import msgspec
 
@@ -40,13 +39,27 @@ def list_elements(log: Log) -> Iterator[Line | Issue]:
     except BAD_RECORD:
         yield from _elements_before_damage(document)
         return
-    offset = 0
+    yield from elements(document, raws)
+
+
+def elements(document: bytes, raws: Iterable[msgspec.Raw], start: int = 0) -> Iterator[Line]:
+    """Yield a list's elements as records: the number in the list as the line, from 1.
+
+    Args:
+        document: the file's bytes.
+        raws: neighbours in one list of the document. Where the document had to be mended before it
+            could be decoded, its bytes differ from the file's, and offsets are those of `start`.
+        start: byte offset from which the first element is looked for.
+    """
+    offset, found = start, True
     for number, raw in enumerate(raws, 1):
         data = bytes(raw)
         # Between two elements stand a comma and white space only, so the first match is the place.
-        offset = document.index(data, offset)
-        yield Line(data, number, offset)
-        offset += len(data)
+        at = document.find(data, offset) if found else -1
+        found = at >= 0
+        yield Line(data, number, at if found else start)
+        if found:
+            offset = at + len(data)
 
 
 def _elements_before_damage(document: bytes) -> Iterator[Line | Issue]:
@@ -101,11 +114,3 @@ def first_element(head: Head) -> object:
         except BAD_RECORD:
             return None
     return value[0] if isinstance(value, list) and value else None
-
-
-def data_set_name(path: Path) -> str:
-    """A file's name without the endings of logs and of compression."""
-    name = path.name
-    for ending in (".gz", ".zst", ".jsonl", ".json", ".ndjson", ".csv", ".parquet"):
-        name = name.removesuffix(ending)
-    return name or path.name

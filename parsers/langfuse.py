@@ -36,7 +36,7 @@ from forkpoint.parsers.api_log import Choice
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.envelope import moment_of
 from forkpoint.parsers.export_rows import export_rows, first_row
-from forkpoint.parsers.json_elements import elements
+from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.langfuse_usage import usage_of
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.message_dialects import read

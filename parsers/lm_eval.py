@@ -32,7 +32,7 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import message_segments
-from forkpoint.parsers.json_list import data_set_name, first_element, list_elements
+from forkpoint.parsers.json_list import first_element, list_elements
 from forkpoint.parsers.logs import (
     BAD_RECORD,
     HEAD_BYTES,
@@ -40,6 +40,7 @@ from forkpoint.parsers.logs import (
     Line,
     Log,
     UnreadableLog,
+    data_set_name,
     read_head,
 )
 from forkpoint.parsers.message_paths import MessagePaths

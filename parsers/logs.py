@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import sqlite3
 import zipfile
 import zlib
@@ -33,6 +34,7 @@ MAX_DOCUMENT_BYTES = 1024 * 1024 * 1024
 
 T = TypeVar("T")
 
+_ENDINGS = re.compile(r"(?:\.(?:gz|zst|json|jsonl|ndjson|csv|parquet|traj))+$")
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\x03\x04"
 _PARQUET_MAGIC = b"PAR1"
@@ -162,6 +164,15 @@ def open_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         connection.close()
+
+
+def data_set_name(path: Path) -> str:
+    """A log's name without the endings of logs and of compression.
+
+    >>> data_set_name(Path("runs/airline.jsonl.gz"))
+    'airline'
+    """
+    return _ENDINGS.sub("", path.name) or path.name
 
 
 def read_head(path: Path) -> Head:

@@ -30,12 +30,11 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, extend_all, item_segments, message_segments
-from forkpoint.parsers.document import head_fields, read_document, run_name
-from forkpoint.parsers.json_elements import elements
-from forkpoint.parsers.json_list import first_element
+from forkpoint.parsers.document import head_fields, read_document
+from forkpoint.parsers.json_list import elements, first_element
 from forkpoint.parsers.litellm_response import known_cost, response_usage
 from forkpoint.parsers.local_clock import from_epoch
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
 from forkpoint.parsers.model_names import ModelName, model_name
 from forkpoint.parsers.raw_json import decode, decode_list, is_object
 from forkpoint.parsers.records import Call, Issue, Record, Trace
@@ -136,7 +135,7 @@ class MiniSweAgent:
         except BAD_RECORD as error:
             yield document.issue(error)
             return
-        yield from _RunReader(document, run, tree, run_name(log)).records()
+        yield from _RunReader(document, run, tree, data_set_name(log.path)).records()
 
 
 def _is_chat(head: Head) -> bool:

@@ -35,9 +35,9 @@ from typing import ClassVar
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
-from forkpoint.parsers.document import head_fields, run_name
+from forkpoint.parsers.document import head_fields
 from forkpoint.parsers.json_list import first_element, list_elements
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
 from forkpoint.parsers.model_names import model_name
 from forkpoint.parsers.openhands_events import Event, EventPath, PlacedEvent
 from forkpoint.parsers.openhands_metrics import Metrics, with_metrics
@@ -155,7 +155,7 @@ def _trajectory(log: Log, tree: Tree) -> Iterator[Record]:
     events = _events(((place, msgspec.Raw(place.data)) for place in places), issues)
     calls = path.follow(events, issues)
     if places:
-        yield Trace(id=path.trace, agent="OpenHands", leaf=path.node, title=run_name(log))
+        yield Trace(id=path.trace, agent="OpenHands", leaf=path.node, title=data_set_name(log.path))
     yield from calls
     yield from issues
 

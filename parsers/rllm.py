@@ -30,7 +30,7 @@ import msgspec
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import message_segments
 from forkpoint.parsers.document import head_fields, read_document
-from forkpoint.parsers.json_elements import elements
+from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.message_paths import MessagePaths
 from forkpoint.parsers.raw_json import decode

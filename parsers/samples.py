@@ -32,13 +32,13 @@ import msgspec
 from forkpoint.errors import ForkpointError
 from forkpoint.parsers.base import Reread, Tree
 from forkpoint.parsers.csv_rows import CsvRows, header_of
-from forkpoint.parsers.json_list import data_set_name
 from forkpoint.parsers.logs import (
     BAD_RECORD,
     Head,
     Line,
     Log,
     UnreadableLog,
+    data_set_name,
     describe,
     read_head,
 )

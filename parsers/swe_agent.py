@@ -39,10 +39,10 @@ from forkpoint.parsers.chat import (
     content_segments,
     message_segments,
 )
-from forkpoint.parsers.document import head_fields, read_document, run_name
-from forkpoint.parsers.json_elements import elements
+from forkpoint.parsers.document import head_fields, read_document
+from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.litellm_response import known_cost
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
 from forkpoint.parsers.message_paths import MessagePaths
 from forkpoint.parsers.model_names import ModelName, model_name
 from forkpoint.parsers.raw_json import (
@@ -165,7 +165,7 @@ class SweAgent:
         except BAD_RECORD as error:
             yield document.issue(error)
             return
-        title = run_name(log)
+        title = data_set_name(log.path)
         if not run.attempts:
             yield from _RunReader(document, run, tree, title, None).records()
             return

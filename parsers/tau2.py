@@ -34,7 +34,7 @@ import msgspec
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, argument_text, call_segment, extend_all
 from forkpoint.parsers.document import head_fields, read_document
-from forkpoint.parsers.json_elements import elements
+from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.litellm_response import known_cost, response_usage
 from forkpoint.parsers.local_clock import ahead_of_utc, as_utc, clock_time
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log

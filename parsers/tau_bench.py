@@ -28,7 +28,7 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import call_segment
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name, decode_json
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace
 
 _BEGINNING = re.compile(
@@ -96,7 +96,7 @@ class TauBench:
             yield Line(document, 1, 0).issue(error)
             return
         scope = hashlib.sha256(document).hexdigest()[:16]
-        data_set = log.path.name.removesuffix(".gz").removesuffix(".zst").removesuffix(".json")
+        data_set = data_set_name(log.path)
         seen: Counter[str] = Counter()
         for place, element in elements:
             try:

@@ -38,8 +38,8 @@ from typing import Annotated, ClassVar, NamedTuple
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
-from forkpoint.parsers.json_list import data_set_name, first_element, list_elements
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.json_list import first_element, list_elements
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
 from forkpoint.parsers.raw_json import decode, is_list
 from forkpoint.parsers.record_names import record_digest
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage

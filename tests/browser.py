@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,16 @@ def find_chromium() -> str | None:
     return named or next(filter(None, map(shutil.which, NAMES)), None)
 
 
+_PLACE = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for end, place in zip(ends, (3, 4)):
+    os.dup2(end, place)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+"""Puts the ends of two pipes where the browser looks for them, and becomes the browser."""
+
+
 class Browser:
     """One browser with one page. A context manager.
 
@@ -59,8 +70,6 @@ class Browser:
         """What the page logged, dialogs that it opened, and errors of its scripts."""
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
-        # A shell puts the pipe's ends where the browser looks for them.
-        place = f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}'
         options = [
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--remote-debugging-pipe", "--proxy-server=127.0.0.1:9", "--proxy-bypass-list=<-loopback>",
@@ -68,7 +77,7 @@ class Browser:
             "--hide-scrollbars", f"--user-data-dir={profile}", "about:blank",
         ]  # fmt: skip
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", place, program, *options],
+            [sys.executable, "-c", _PLACE, str(to_browser), str(from_browser), program, *options],
             pass_fds=(to_browser, from_browser),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -130,9 +139,14 @@ class Browser:
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression on the page, after the next frame."""
-        waiting = f"new Promise(go => requestAnimationFrame(() => go({expression})))"
+        return self.evaluate_now(
+            f"new Promise(go => requestAnimationFrame(() => go({expression})))"
+        )
+
+    def evaluate_now(self, expression: str) -> Any:
+        """The same at once: pages whose scripts are turned off have no next frame."""
         found = self._ask(
-            "Runtime.evaluate", expression=waiting, awaitPromise=True, returnByValue=True
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
         if "exceptionDetails" in found:
             raise AssertionError(f"{expression}: {json.dumps(found['exceptionDetails'])}")

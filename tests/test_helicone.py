@@ -72,7 +72,12 @@ def test_a_body_s_own_usage_counts_instead(tmp_path: Path) -> None:
 
 
 def test_bodies_may_be_texts_and_of_other_apis(tmp_path: Path) -> None:
-    anthropic = {"max_tokens": 5, "system": "Be kind.", "model": "claude-x", **{"messages": REQUEST["messages"]}}
+    anthropic = {
+        "max_tokens": 5,
+        "system": "Be kind.",
+        "model": "claude-x",
+        "messages": REQUEST["messages"],
+    }
     gemini = {"contents": [{"role": "user", "parts": [{"text": "Hello?"}]}]}
     answer = {"candidates": [{"content": {"role": "model", "parts": [{"text": "Hi."}]}}]}
     found = rows(

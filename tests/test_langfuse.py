@@ -241,9 +241,7 @@ def test_a_trace_export_names_the_trace_and_places_its_observations(tmp_path: Pa
     }
     text = json.dumps(document, indent=2)
     found = read(PARSER, tmp_path / "trace.json", text)
-    assert [(each.id, each.project, each.title) for each in found.traces] == [
-        ("t1", "p1", "visit")
-    ]
+    assert [(each.id, each.project, each.title) for each in found.traces] == [("t1", "p1", "visit")]
     assert [call.line for call in found.calls] == [1, 2]
     for call, own in zip(found.calls, ("o1", "o2"), strict=True):
         assert text.encode()[call.offset :].split(b'"id": "')[1].startswith(own.encode())
@@ -351,7 +349,11 @@ def test_real_traces_have_the_known_counts_costs_and_models(real_logs: Path) -> 
 
 @pytest.mark.real
 def test_real_conversations_go_on_where_they_were_answered(real_logs: Path) -> None:
-    for name in ("google-adk-2025-08-28", "langgraph-python-2025-08-22", "pydantic-ai-tools-2025-12-04"):
+    for name in (
+        "google-adk-2025-08-28",
+        "langgraph-python-2025-08-22",
+        "pydantic-ai-tools-2025-12-04",
+    ):
         found = read(PARSER, real_logs / "langfuse" / "framework-traces" / f"{name}.trace.json")
         calls = sorted(found.calls, key=lambda call: str(call.started_at))
         first = found.tree.path(calls[0].completion or 0)

@@ -103,7 +103,9 @@ def test_langchain_s_calls_and_the_sdk_s_are_the_same_path(tmp_path: Path) -> No
     block = {"type": "tool_use", "id": "call_1", "name": "read", "input": {"number": 2}}
     asked = [
         serialised("AIMessage", "", tool_calls=[call]),
-        serialised("AIMessage", "", tool_calls=[call], additional_kwargs={"tool_calls": [original]}),
+        serialised(
+            "AIMessage", "", tool_calls=[call], additional_kwargs={"tool_calls": [original]}
+        ),
         serialised("AIMessage", [block], tool_calls=[call]),
         serialised("AIMessage", [call]),
         {"role": "assistant", "content": None, "tool_calls": [original]},
@@ -159,7 +161,11 @@ def test_a_response_s_id_names_the_call_and_its_model(tmp_path: Path) -> None:
         ),
         ({"prompt_tokens": 0, "completion_tokens": 0}, None),
         (
-            {"outputs": {"llm_output": {"token_usage": {"prompt_tokens": 8, "completion_tokens": 2}}}},
+            {
+                "outputs": {
+                    "llm_output": {"token_usage": {"prompt_tokens": 8, "completion_tokens": 2}}
+                }
+            },
             (8, None, None, 2),
         ),
         (

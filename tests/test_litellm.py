@@ -127,7 +127,11 @@ def test_anthropic_s_requests_are_read_as_such(tmp_path: Path) -> None:
         ({"metadata": {}}, (100, None, None, None, 7)),
         ({"metadata": json.dumps({"usage_object": None})}, (100, None, None, None, 7)),
         (
-            {"metadata": {"additional_usage_values": {"prompt_tokens_details": {"cached_tokens": 9}}}},
+            {
+                "metadata": {
+                    "additional_usage_values": {"prompt_tokens_details": {"cached_tokens": 9}}
+                }
+            },
             (100, 9, None, None, 7),
         ),
         # Versions that left the cached part out of the prompt.
@@ -238,7 +242,9 @@ def test_one_bad_row_is_one_issue_and_the_others_are_kept(tmp_path: Path) -> Non
 
 def test_several_choices_are_rollouts_of_one_prompt(tmp_path: Path) -> None:
     choices = [{"message": {"role": "assistant", "content": text}} for text in ("One.", "Two.")]
-    found = rows(tmp_path, row(messages=[{"role": "user", "content": "?"}], response={"choices": choices}))
+    found = rows(
+        tmp_path, row(messages=[{"role": "user", "content": "?"}], response={"choices": choices})
+    )
     rollouts = [trace for trace in found.traces if trace.group is not None]
     assert [found.text(trace.leaf)[-1] for trace in rollouts] == ["One.", "Two."]
     assert rollouts[0].group == rollouts[1].group

@@ -82,7 +82,7 @@ def test_a_row_is_a_call_with_its_facts(tmp_path: Path) -> None:
 def test_each_app_is_a_trace(tmp_path: Path) -> None:
     found = activity(tmp_path, line(), line("gen-2", app_name="Trainer"), line("gen-3"))
     assert len(found.traces) == 2
-    assert [call.trace for call in found.calls][0] == found.calls[2].trace
+    assert next(call.trace for call in found.calls) == found.calls[2].trace
 
 
 def test_a_cached_part_of_another_tokenizer_is_unknown_and_an_issue(tmp_path: Path) -> None:
@@ -95,7 +95,10 @@ def test_a_cached_part_of_another_tokenizer_is_unknown_and_an_issue(tmp_path: Pa
 
 
 def test_empty_fields_are_missing_and_not_nought(tmp_path: Path) -> None:
-    found = activity(tmp_path, line(tokens_cached="", tokens_reasoning="", cost_total="", byok_usage_inference=""))
+    found = activity(
+        tmp_path,
+        line(tokens_cached="", tokens_reasoning="", cost_total="", byok_usage_inference=""),
+    )
     (call,) = found.calls
     assert call.usage is not None
     assert (call.usage.cache_read_tokens, call.usage.reasoning_tokens) == (None, None)

@@ -198,5 +198,5 @@ def test_the_samples_are_four_requests_in_two_logs(sample_logs: Path) -> None:
     assert (len(full.calls), len(full.scores), full.issues + bare.issues) == (4, 4, [])
     assert [call.identity for call in full.calls] == [call.identity for call in bare.calls]
     usages = [call.usage for call in bare.calls if call.usage is not None]
-    assert sum(usage.input_tokens or 0 for usage in usages) == 178
-    assert sum(usage.cache_read_tokens or 0 for usage in usages) == 112
+    assert sum(usage.input_tokens or 0 for usage in usages) == 348
+    assert sum(usage.cache_read_tokens or 0 for usage in usages) == 218

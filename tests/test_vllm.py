@@ -70,7 +70,7 @@ def test_a_stream_s_text_follows_a_prompt_of_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "it's \"quoted\"",
+        'it\'s "quoted"',
         'only "double"',
         "back\\slash and \\n",
         "line\nbreak\ttab\r",
@@ -141,7 +141,7 @@ def test_other_lines_say_nothing_and_cut_ones_are_issues(tmp_path: Path) -> None
         'INFO:     10.0.0.7:1 - "POST /v1/chat/completions HTTP/1.1" 200 OK',
         f"{STAMP} Added request c-1.",
         json.dumps({"log": received("in-json", "no")}),
-        received("c-1", "Hello?")[:90],
+        received("c-1", "Hello?").split("lo?")[0],
         received("c-2", "Hello?", [1, 2, 3]).split(", 3]")[0],
         f"{STAMP} Received request c-3: prompt: 'bad \\k escape', params: x",
         received("c-4", "Hello?", [2**40]),

@@ -84,7 +84,9 @@ def conversations(billed: bool = True) -> list[Conversation]:
     """The three runs, one after the other."""
     leap = "The tables are wrong on leap days. Find out why."
     wind = "Which of our stations lost its wind gauge last winter?"
-    log = ToolUse("read", "log/winter.txt", "12 Jan: gauge 3 silent\n13 Jan: mast of gauge 3 fell\n")
+    log = ToolUse(
+        "read", "log/winter.txt", "12 Jan: gauge 3 silent\n13 Jan: mast of gauge 3 fell\n"
+    )
     tests = ToolUse("run", "make test", "41 passed, 1 failed: test_29_february\n")
     source = ToolUse("read", "tides.py", "def days(year):\n    return 365\n")
     # fmt: off
@@ -382,7 +384,11 @@ def genai_messages(before: Sequence[Any]) -> list[dict[str, Any]]:
             continue
         messages.append(genai_answer(said))
         for number, use in enumerate(said.uses):
-            part = {"type": "tool_call_response", "id": use_id(said, number), "response": use.result}
+            part = {
+                "type": "tool_call_response",
+                "id": use_id(said, number),
+                "response": use.result,
+            }
             messages.append({"role": "tool", "parts": [part]})
     return messages
 
@@ -425,9 +431,7 @@ def otel_genai(runs: list[Conversation], folder: Path) -> None:
                     if value is not None
                 ],
             }
-            records.append(
-                {"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": [span]}]}]}
-            )
+            records.append({"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": [span]}]}]})
     write_lines(folder / "collector.jsonl", records)
 
 
@@ -907,40 +911,42 @@ def mini_swe_agent(runs: list[Conversation], folder: Path) -> None:
 
 # --- All of them --------------------------------------------------------------------------------
 
-CACHE_WRITES = ("cache_write_tokens", "cost_usd")
-TREE = (
-    "flat_tokens",
-    "tree_tokens",
-    "overlap_ratio",
-    "fork_points",
-    "ideal_hit_rate",
-    "unbilled",
-)
+WHOLE, PARTIAL = "whole prompts", "prompts without their beginning"
+"""What a format's sizes and positions rest on; formats of one kind must give one tree."""
 
 
-def lacking(figures: Sequence[str], reason: str) -> dict[str, str]:
+def lacking(reason: str, *figures: str) -> dict[str, str]:
     return dict.fromkeys(figures, reason)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Format:
     """A format that the conversations are written in."""
 
     parser: str
     write: Callable[[list[Conversation], Path], None]
-    lacks: dict[str, str] = field(default_factory=dict)
-    """Figures that such a log cannot give, each with the reason. ``unbilled``: a log without counts
-    cannot be sized."""
     name: str = ""
+    """If the parser reads several."""
+    kind: str = WHOLE
+    lacks: dict[str, str] = field(default_factory=dict)
+    """Figures that such a log cannot give as others of its kind do, each with the reason."""
 
     @property
     def id(self) -> str:
         return self.name or self.parser
 
 
-_NO_SYSTEM = (
-    "the system prompt and the tools are not logged, so prompts are sized by what was billed, and "
-    "what runs share before their first question is not known to be shared"
+def _no_cache_writes(why: str) -> dict[str, str]:
+    return lacking(f"{why}, so writes are billed as plain input", "cache_write_tokens", "cost_usd")
+
+
+_BYTES = (
+    "its parser writes tool calls into segments in bytes of its own (with ids, or as JSON), and "
+    "positions between billed ends go by bytes"
+)
+_NO_TOOLS = (
+    "its one tool is not logged: the tokens of the tool definitions are spread over the whole prompt "
+    "and not put at its beginning, which all runs share"
 )
 FORMATS = (
     Format("openai", openai_chat),
@@ -955,14 +961,32 @@ FORMATS = (
     Format(
         "openrouter",
         openrouter,
-        lacking(CACHE_WRITES, "generations count what was read from a cache, not what was written")
-        | lacking(TREE, "prompts are not exported"),
+        lacks=_no_cache_writes("generations count what was read from a cache, not what was written")
+        | lacking(
+            "prompts are not exported",
+            *("tree_tokens", "overlap_ratio", "fork_points", "ideal_hit_rate"),
+        ),
     ),
-    Format("atif", atif, lacking(CACHE_WRITES, "steps have no field for cache writes")),
-    Format("pi-session", pi_session, lacking(TREE, _NO_SYSTEM)),
-    Format("claude-code", claude_code, lacking(TREE, _NO_SYSTEM)),
-    Format("codex", codex, lacking(TREE, _NO_SYSTEM)|lacking(CACHE_WRITES,"")),
-    Format("gemini-cli", gemini_cli, lacking(TREE, _NO_SYSTEM)|lacking(CACHE_WRITES,"")),
+    Format("atif", atif, lacks=_no_cache_writes("steps have no field for cache writes")),
     Format("inspect-ai", inspect_ai),
-    Format("mini-swe-agent", mini_swe_agent),
+    Format(
+        "mini-swe-agent",
+        mini_swe_agent,
+        lacks=lacking(_NO_TOOLS, "tree_tokens", "overlap_ratio", "ideal_hit_rate"),
+    ),
+    Format("pi-session", pi_session, kind=PARTIAL),
+    Format("claude-code", claude_code, kind=PARTIAL, lacks=lacking(_BYTES, "ideal_hit_rate")),
+    Format(
+        "codex",
+        codex,
+        kind=PARTIAL,
+        lacks=_no_cache_writes("token counts have cached input only")
+        | lacking(_BYTES, "ideal_hit_rate"),
+    ),
+    Format(
+        "gemini-cli",
+        gemini_cli,
+        kind=PARTIAL,
+        lacks=_no_cache_writes("the provider caches by itself and bills no writes"),
+    ),
 )
