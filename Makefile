@@ -10,6 +10,7 @@ ARGS ?=
 LOGS ?= sample_logs
 
 VENV = .venv
+REPLAY_VENV = .venv-replay
 LOCK_VENV = .venv-lock
 BIN = $(VENV)/bin
 PIP_INSTALL = pip --disable-pip-version-check --no-input install --quiet
@@ -19,13 +20,14 @@ PYTEST = $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
 # The tests must see the installed package, not whatever a shell happens to point at.
 unexport PYTHONPATH PYTHONHOME PYTEST_ADDOPTS
 
-.PHONY: help env report test test-slow check format bench lock clean FORCE
+.PHONY: help env report test test-slow test-replay check format bench lock clean FORCE
 
 help:
 	@echo 'make report     the whole answer for $(LOGS) (LOGS=folder for your own)'
 	@echo 'make test       the tests (ARGS are passed to pytest)'
 	@echo 'make check      format, lint, types and tests: what a change must pass'
 	@echo 'make test-slow  the tests and the exhaustive ones, with many more random cases'
+	@echo 'make test-replay  the tests that run a small model, in $(REPLAY_VENV) (torch for CPUs, 1 GB)'
 	@echo 'make bench      the benchmarks'
 	@echo 'make format     format the code and mend what the linter can'
 	@echo 'make env        only make the environment, in $(VENV)'
@@ -42,6 +44,9 @@ test: $(VENV)/.ready
 
 test-slow: $(VENV)/.ready
 	$(PYTEST) --hypothesis-profile thorough $(ARGS)
+
+test-replay: $(REPLAY_VENV)/.ready
+	$(REPLAY_VENV)/bin/pytest tests/replay tests/test_replay.py $(ARGS)
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check
@@ -60,6 +65,10 @@ bench: $(VENV)/.ready
 # It names the folder it was made for, so that a moved or copied checkout gets one of its own.
 ifneq ($(shell test -x $(BIN)/python && test "`cat $(VENV)/.locked 2>/dev/null`" = "`pwd -P`" && echo whole),whole)
 $(VENV)/.locked: FORCE
+endif
+
+ifneq ($(shell test -x $(REPLAY_VENV)/bin/python && test "`cat $(REPLAY_VENV)/.locked 2>/dev/null`" = "`pwd -P`" && echo whole),whole)
+$(REPLAY_VENV)/.locked: FORCE
 endif
 
 # $(call make_venv,folder,requirements): everything it says goes to stderr, as stdout is the target's.
@@ -87,6 +96,16 @@ $(VENV)/.ready: $(VENV)/.locked pyproject.toml
 	@PYTHONWARNINGS=ignore $(BIN)/python -m $(PIP_INSTALL) --no-index --no-deps --no-build-isolation --editable . >&2
 	@touch $@
 
+$(REPLAY_VENV)/.locked: requirements/replay.txt
+	$(call make_venv,$(REPLAY_VENV),$<)
+	@$(REPLAY_VENV)/bin/python -c 'import torch' || \
+	{ echo 'This torch wants CUDA libraries, which are not locked: see requirements/torch.txt'; exit 1; } >&2
+	@pwd -P > $@
+
+$(REPLAY_VENV)/.ready: $(REPLAY_VENV)/.locked pyproject.toml
+	@PYTHONWARNINGS=ignore $(REPLAY_VENV)/bin/python -m $(PIP_INSTALL) --no-index --no-deps --no-build-isolation --editable . >&2
+	@touch $@
+
 $(LOCK_VENV)/.locked: requirements/lock.txt
 	$(call make_venv,$(LOCK_VENV),$<)
 	@touch $@
@@ -100,8 +119,10 @@ lock: $(LOCK_VENV)/.locked
 	$(COMPILE) pyproject.toml --output-file requirements/run.txt
 	$(COMPILE) pyproject.toml --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
 	$(COMPILE) --group lock --output-file requirements/lock.txt
+	$(COMPILE) pyproject.toml --extra replay --group replay --constraint requirements/dev.txt --constraint requirements/torch.txt --no-emit-package torch --output-file requirements/replay.txt
+	cat requirements/torch.txt >> requirements/replay.txt
 
 clean:
-	rm -rf $(VENV) $(LOCK_VENV) build dist src/*.egg-info *.egg-info tests/actual
+	rm -rf $(VENV) $(REPLAY_VENV) $(LOCK_VENV) build dist src/*.egg-info *.egg-info tests/actual
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src cli parsers analysis tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

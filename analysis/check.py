@@ -91,6 +91,19 @@ LIMITS = {figure.limit: figure for figure in FIGURES}
 REGRESSION = "max-regression"
 
 
+def problem_with(limit: str, bound: float) -> str | None:
+    """Why a number cannot be a limit, or the percentage of a regression; ``None``: it can."""
+    try:
+        finite = math.isfinite(bound)
+    except OverflowError:  # an integer beyond what a float holds
+        finite = False
+    if not finite or bound < 0:
+        return "must be a number from 0 up"
+    if limit in LIMITS and LIMITS[limit].unit is Unit.RATIO and bound > 1:
+        return "must be a ratio from 0 to 1"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A figure's value in one report."""

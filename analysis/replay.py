@@ -132,6 +132,8 @@ def _run(
     left = [[work for work in batch if not done.issuperset(work.keys)] for batch in batches]
     total = sum(len(work.sequence.ids) for batch in left for work in batch)
     run = _Run()
+    if total:
+        backend.load()
     for batch in left:
         if not batch:
             continue

@@ -34,8 +34,9 @@ def require(modules: Sequence[str], purpose: str, install: str = INSTALL) -> Non
         raise ForkpointError(f"{purpose} needs {', '.join(missing)}: {install}")
 
 
-class ChatError(ValueError):
-    """A conversation that the model's chat template cannot render; says why in a few words."""
+class CodecError(ValueError):
+    """A text or conversation that the model's tokenizer or chat template cannot take; says why in a
+    few words."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,18 @@ class Codec(Protocol):
         Args:
             begin: it begins a sequence, so the model's first token, if it has one, goes before it
                 unless it is there already.
+
+        Raises:
+            CodecError: there is no tokenizer at hand.
         """
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids, special tokens written out."""
+        """The text of some ids, special tokens written out.
+
+        Raises:
+            CodecError: there is no tokenizer at hand.
+        """
         ...
 
     def chat(
@@ -162,7 +170,7 @@ class Codec(Protocol):
             generation: it ends where the assistant's next message begins.
 
         Raises:
-            ChatError: there is no template, or it refuses the conversation.
+            CodecError: there is no template, or it refuses the conversation.
         """
         ...
 
@@ -192,6 +200,14 @@ class Backend(Protocol):
     @property
     def batch_tokens(self) -> int:
         """About how many tokens to hand it at once, padding included."""
+        ...
+
+    def load(self) -> None:
+        """Get ready to run: load weights, start an engine. Called before the first `score`.
+
+        Raises:
+            ForkpointError: it cannot.
+        """
         ...
 
     def score(self, pieces: Sequence[Piece]) -> list[Scored]:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from forkpoint.analysis.replay_backend import ChatError
+from forkpoint.analysis.replay_backend import CodecError
 from forkpoint.parsers.records import Kind
 
 
@@ -56,7 +56,7 @@ def conversation(
     """(messages, tools), in the shape that chat templates take.
 
     Raises:
-        ChatError: a segment is none that a message can hold.
+        CodecError: a segment is none that a message can hold.
     """
     messages: list[dict[str, Any]] = []
     tools: list[dict[str, Any]] = []
@@ -69,7 +69,7 @@ def conversation(
         elif segment.kind in (Kind.SYSTEM, *_SPEAKS):
             _say(messages, segment, calls)
         else:
-            raise ChatError(f"a prompt that holds {segment.kind}")
+            raise CodecError(f"a prompt that holds {segment.kind}")
     return messages, tools
 
 
@@ -125,9 +125,9 @@ def _tool(text: str) -> dict[str, Any]:
     try:
         tool = json.loads(text)
     except (ValueError, RecursionError):
-        raise ChatError("a tool definition that is no JSON") from None
+        raise CodecError("a tool definition that is no JSON") from None
     if not isinstance(tool, dict):
-        raise ChatError("a tool definition that is no JSON object")
+        raise CodecError("a tool definition that is no JSON object")
     if isinstance(tool.get("function"), dict):
         return {"type": "function"} | tool
     function = {

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from forkpoint.analysis.replay_backend import Floats, Piece, ReplayIdentity, Scored, require
+from forkpoint.analysis.replay_choices import Dtype
 from forkpoint.analysis.replay_source import ModelSource
 from forkpoint.analysis.replay_tokenizer import ModelTokenizer, load_tokenizer
 from forkpoint.errors import ForkpointError
@@ -35,7 +36,7 @@ LOGIT_BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}
 CHUNK_TOKENS = {"cpu": 1024, "cuda": 4096}
 """Positions of a sequence that go through the layers at once; those before lie in the KV cache."""
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+DTYPES = tuple(Dtype)
 
 
 @dataclass
@@ -326,17 +327,10 @@ class TransformersBackend:
             },
         )
 
-    @cached_property
+    @property
     def max_tokens(self) -> int | None:
         """What the model's settings name as its greatest number of positions."""
-        import transformers
-
-        options = {} if self.source.gguf_file is None else {"gguf_file": self.source.gguf_file}
-        config = transformers.AutoConfig.from_pretrained(
-            str(self.source.folder), local_files_only=True, trust_remote_code=False, **options
-        )
-        found = getattr(config.get_text_config(), "max_position_embeddings", None)
-        return None if found is None else int(found)
+        return self.codec.max_positions
 
     @cached_property
     def loaded(self) -> LoadedModel:
@@ -348,6 +342,10 @@ class TransformersBackend:
             seed=self.seed,
             logit_bytes=self.logit_bytes,
         )
+
+    def load(self) -> None:
+        """See `Backend.load`."""
+        _ = self.loaded
 
     def score(self, pieces: Sequence[Piece]) -> list[Scored]:
         """See `Backend.score`."""

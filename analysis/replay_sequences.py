@@ -16,7 +16,7 @@ from uuid import UUID
 import numpy as np
 
 from forkpoint.analysis.prompts import Prompts, load_prompts
-from forkpoint.analysis.replay_backend import ChatError, Codec, TokenIds
+from forkpoint.analysis.replay_backend import Codec, CodecError, TokenIds
 from forkpoint.analysis.replay_chat import LoggedSegment, conversation, is_said
 from forkpoint.analysis.siblings import read_contents
 from forkpoint.analysis.store import Store
@@ -231,10 +231,11 @@ def _matching_models(logged: _Logged, codec: Codec, targets: Sequence[Target]) -
         try:
             ids = logged.ids(target.completion_node)
             texts = logged.texts(logged.path(target.text_node))
-        except _Skip:
+            matches = _decodes_to(codec, ids, texts)
+        except (_Skip, CodecError):
             continue
         checked[target.model] += 1
-        matched[target.model] += _decodes_to(codec, ids, texts)
+        matched[target.model] += matches
     return {model: matched[model] >= MATCHING_SHARE * n for model, n in checked.items()}
 
 
@@ -289,6 +290,12 @@ class _Builder:
         Raises:
             _Skip: it cannot be run.
         """
+        try:
+            return self._sequence(target)
+        except CodecError as error:
+            raise _Skip(str(error)) from None
+
+    def _sequence(self, target: Target) -> ReplaySequence:
         kinds = self._logged.kinds(target.prompt_node) | self._logged.kinds(target.completion_node)
         if not target.has_prompt or Kind.UNLOGGED in kinds:
             raise _Skip(_NOT_LOGGED)
@@ -356,15 +363,12 @@ class _Builder:
         said = self._logged.texts(path)
         if not all(map(is_said, said)):
             raise _Skip("somebody else speaks in the completion")
-        try:
-            head = self._prompt(above)
-            if all(each.kind == Kind.TEXT for each in said):
-                # The end of the turn is not measured: the log does not say that it was sampled.
-                made = self._codec.encode("".join(each.text for each in said), begin=False)
-            else:
-                made = self._continued(above, said, head)
-        except ChatError as error:
-            raise _Skip(str(error)) from None
+        head = self._prompt(above)
+        if all(each.kind == Kind.TEXT for each in said):
+            # The end of the turn is not measured: the log does not say that it was sampled.
+            made = self._codec.encode("".join(each.text for each in said), begin=False)
+        else:
+            made = self._continued(above, said, head)
         return self._made(target, head, made, MESSAGES)
 
     def _prompt(self, above: Sequence[int]) -> list[int]:
@@ -382,14 +386,14 @@ class _Builder:
         before, _ = conversation(self._logged.texts(above))
         messages, tools = conversation([*self._logged.texts(above), *said])
         if len(messages) != len(before) + 1:
-            raise ChatError("the completion goes on with a message of the prompt")
+            raise CodecError("the completion goes on with a message of the prompt")
         whole = self._codec.chat(messages, tools, generation=False)
         if whole[: len(head)] != head:
-            raise ChatError("the chat template writes the prompt anew behind it")
+            raise CodecError("the chat template writes the prompt anew behind it")
         made = whole[len(head) :]
         ends = [place for place, token in enumerate(made) if token in self._codec.end_ids]
         if not ends:
-            raise ChatError("where the chat template ends a turn is not known")
+            raise CodecError("where the chat template ends a turn is not known")
         return made[: ends[-1]]
 
     def _made(

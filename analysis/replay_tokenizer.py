@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from forkpoint.analysis.replay_backend import ChatError, require
+from forkpoint.analysis.replay_backend import CodecError, require
 from forkpoint.analysis.replay_source import ModelSource, prepare_libraries
 from forkpoint.errors import ForkpointError
 
@@ -21,11 +21,15 @@ class ModelTokenizer:
     Args:
         tokenizer: what ``AutoTokenizer.from_pretrained`` returned.
         vocabulary_size: tokens that the model can sample, which may be more than the tokenizer names.
+        max_positions: the longest sequence that the model's settings name; ``None``: they do not.
     """
 
-    def __init__(self, tokenizer: Any, vocabulary_size: int) -> None:
+    def __init__(
+        self, tokenizer: Any, vocabulary_size: int, max_positions: int | None = None
+    ) -> None:
         self._tokenizer = tokenizer
         self._vocabulary_size = vocabulary_size
+        self.max_positions = max_positions
 
     @property
     def vocabulary_size(self) -> int:
@@ -67,7 +71,7 @@ class ModelTokenizer:
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], *, generation: bool
     ) -> list[int]:
         if not self._tokenizer.chat_template:
-            raise ChatError("the model has no chat template")
+            raise CodecError("the model has no chat template")
         try:
             rendered = self._tokenizer.apply_chat_template(
                 messages,
@@ -78,7 +82,7 @@ class ModelTokenizer:
             )
         except Exception as error:  # a template raises what it likes
             said = " ".join(str(error).split())[:_MAX_REASON]
-            raise ChatError(f"the chat template refuses it: {said}") from error
+            raise CodecError(f"the chat template refuses it: {said}") from error
         return [int(each) for each in rendered["input_ids"]]
 
     def token_texts(self) -> list[str]:
@@ -118,5 +122,7 @@ def load_tokenizer(source: ModelSource, *, allow_download: bool = False) -> Mode
     except Exception as error:  # whatever is wrong with the files, in the library's own words
         said = " ".join(str(error).split())[:300]
         raise ForkpointError(f"{source.name}: its tokenizer cannot be loaded: {said}") from error
-    size = getattr(config.get_text_config(), "vocab_size", None)
-    return ModelTokenizer(tokenizer, int(size or len(tokenizer)))
+    text = config.get_text_config()
+    size = getattr(text, "vocab_size", None)
+    longest = getattr(text, "max_position_embeddings", None)
+    return ModelTokenizer(tokenizer, int(size or len(tokenizer)), longest and int(longest))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from forkpoint.analysis.blocks import token_tree
 from forkpoint.analysis.cache import Missed
@@ -176,7 +177,8 @@ class _Placed:
         has_content = whole > 0
         self.calls = logged[has_content]
         self.prompt = tokens.prompt[has_content]
-        self.scale: Floats = prompts.size[self.calls] / whole[has_content]
+        # A call of no size weighs nothing; what is divided by must be something.
+        self.scale = np.maximum(prompts.size[self.calls], 1e-9) / whole[has_content]
         self.length = self.end - self.end[self.tree.parent]
         self.bare = np.setdiff1d(calls, self.calls)
         """Calls that nothing is logged of but their size."""
@@ -185,33 +187,32 @@ class _Placed:
         self.first = first_seen(self.tree, self.prompt, self.calls)
 
     def shares(self, missed: Missed, rates: tuple[Floats, Floats]) -> _Shares:
-        """What became of the tokens at each node, and of those of the bare calls."""
+        """What became of the tokens at each node, and last of those of the bare calls."""
         read_rate, paid_rate = (np.nan_to_num(each) for each in rates)
-        unreported = np.where(missed.reported, 0, missed.ideal)
-        limits = (
-            (missed.read, 0, +1, read_rate),
-            (missed.read, 1, -1, paid_rate),
-            (np.where(missed.reported, missed.ideal, 0), 1, +1, paid_rate),
-            (unreported, 2, +1, paid_rate),
-            (missed.ideal, 3, -1, paid_rate),
-            (self.size, 3, +1, paid_rate),
+        reported = np.where(missed.reported, missed.ideal, 0)
+        read, read_usd, read_if_paid = self.spread(missed.read, read_rate, paid_rate)
+        ideal, ideal_usd = self.spread(reported, paid_rate)
+        silent, silent_usd = self.spread(missed.ideal - reported, paid_rate)
+        whole, whole_usd = self.spread(self.size, paid_rate)
+        tokens = np.stack((read, ideal - read, silent, whole - ideal - silent))
+        usd = np.stack(
+            (read_usd, ideal_usd - read_if_paid, silent_usd, whole_usd - ideal_usd - silent_usd)
         )
-        n = len(self.tree)
-        found = _Shares(np.zeros((4, n)), np.zeros((4, n)), np.zeros(4), np.zeros(4))
-        for upto, row, sign, rate in limits:
-            tokens, usd = self._spread(upto[self.calls], rate[self.calls])
-            found.tokens[row] += sign * tokens
-            found.usd[row] += sign * usd
-            found.bare_tokens[row] += sign * upto[self.bare].sum()
-            found.bare_usd[row] += sign * (upto[self.bare] * rate[self.bare]).sum()
-        for each in (found.tokens, found.usd):
-            # What is left of differences of equal sums.
-            np.maximum(each, 0, out=each)
-        return found
+        # Differences of equal sums leave a little less than nothing.
+        return _Shares(np.maximum(tokens, 0), np.maximum(usd, 0))
 
-    def _spread(self, upto: Ints, rate: Floats) -> tuple[Floats, Floats]:
-        """Per node, how many of the first `upto` tokens of the calls lie in it, and their cost."""
-        limit = upto / np.maximum(self.scale, 1e-300)
+    def spread(self, upto: Ints, *rates: Floats) -> list[Floats]:
+        """How many of the first `upto` tokens of all calls lie in each node, and last, how many are
+        of bare calls.
+
+        Args:
+            upto: per call in scope; 0 <= upto <= size.
+            rates: USD per token, each per call in scope.
+
+        Returns:
+            Tokens, then USD at each of the rates; shape (nodes + 1,) each.
+        """
+        limit = upto[self.calls] / self.scale
 
         def within(at: Ints, which: Ints) -> Flags:
             flags: Flags = self.end[at] <= limit[which] * (1 + 1e-12)
@@ -222,30 +223,27 @@ class _Placed:
         begun = self.tree.ancestor_at(self.prompt[inside], self.tree.level[last[inside]] + 1)
         part = np.clip(limit[inside] - self.end[last[inside]], 0, self.length[begun])
         found = []
-        for weight in (self.scale, self.scale * rate):
+        for rate in (np.ones(len(upto)), *rates):
+            weight = self.scale * rate[self.calls]
             there: Floats = self._below(last, weight) * self.length
             np.add.at(there, begun, part * weight[inside])
-            found.append(there)
-        return found[0], found[1]
+            found.append(np.append(there, (upto[self.bare] * rate[self.bare]).sum()))
+        return found
 
     def _below(self, nodes: Ints, weight: Floats) -> Floats:
         """Per node, the sum of `weight` over those of `nodes` that are it or below it."""
         first, last = self.tree.interval
         at = np.bincount(first[nodes], weights=weight, minlength=len(self.tree))
-        before = np.concatenate((np.zeros(1), np.cumsum(at)))
-        found: Floats = before[last + 1] - before[first]
-        return found
+        before: Floats = np.cumsum(np.append(0.0, at), dtype=np.float64)
+        return before[last + 1] - before[first]
 
 
 @dataclass
 class _Shares:
-    """Tokens and USD by class (read, missed, unreported, new), shape (4, nodes), and those of calls
-    without content, shape (4,)."""
+    """By class (read, missed, unreported, new) and node, bare calls last; shape (4, nodes + 1)."""
 
     tokens: Floats
     usd: Floats
-    bare_tokens: Floats
-    bare_usd: Floats
 
 
 def _with_unlogged(prompts: Prompts, tree: PrefixTree, end: Ints) -> Ints:
@@ -278,7 +276,8 @@ class _Runs:
     Attributes:
         parent: per run, the run above it.
         top: per run, its first node; 0 for the root and for bare calls.
-        run: per node, the run it is in.
+        run: per node, the run it is in; -1 for nodes that no prompt passes.
+        segment: per node, a segment that it is, or that it begins.
         tokens, nano_usd: shape (4, runs), whole numbers.
         bare: the run of bare calls, or -1.
     """
@@ -289,34 +288,30 @@ class _Runs:
         present[0] = True
         self.placed = placed
         self.segment = _segment_of(tree, len(prompts.tree))
-        marked = self._tops(prompts, tree, present, shares)
-        run_top = tree.nearest(marked)
-        self.top, run = np.unique(run_top[present], return_inverse=True)
-        self.run = np.zeros(len(tree), dtype=np.int64)
+        tops = tree.nearest(self._begins(prompts, tree, present, shares))
+        self.top, run = np.unique(tops[present], return_inverse=True)
+        self.run = np.full(len(tree), -1, dtype=np.int64)
         self.run[present] = run
         self.parent = self.run[tree.parent[self.top]]
-        self.tokens = self._summed(shares.tokens, present)
-        self.nano_usd = self._summed(shares.usd * _NANO, present)
-        self.present = present
+        where = np.append(self.run, -1)
         self.bare = -1
         if len(placed.bare):
-            self.bare = len(self.top)
-            self.top = np.append(self.top, 0)
-            self.parent = np.append(self.parent, 0)
-            self.tokens = np.column_stack((self.tokens, _whole(shares.bare_tokens)))
-            self.nano_usd = np.column_stack((self.nano_usd, _whole(shares.bare_usd * _NANO)))
+            self.bare = where[-1] = len(self.top)
+            self.top, self.parent = np.append(self.top, 0), np.append(self.parent, 0)
+        self.tokens = self._summed(where, shares.tokens)
+        self.nano_usd = self._summed(where, shares.usd * _NANO)
 
     def __len__(self) -> int:
         return len(self.top)
 
-    def _tops(self, prompts: Prompts, tree: PrefixTree, present: Flags, shares: _Shares) -> Flags:
+    def _begins(self, prompts: Prompts, tree: PrefixTree, present: Flags, shares: _Shares) -> Flags:
         """Nodes that begin a run: below a fork, where the preamble ends, where a piece is full."""
-        preamble = (prompts.is_tools | prompts.is_system | prompts.is_unlogged)[self.segment]
-        parent = tree.parent
+        parent, preamble = tree.parent, (prompts.is_tools | prompts.is_system | prompts.is_unlogged)
+        is_preamble = preamble[self.segment]
         begins: Flags = (tree.fan_out(present)[parent] > 1) | (parent == 0)
-        begins |= preamble & (self.segment != self.segment[parent])
-        begins |= preamble != preamble[parent]
-        own = _whole(shares.tokens.sum(axis=0))
+        begins |= is_preamble & (self.segment != self.segment[parent])
+        begins |= is_preamble != is_preamble[parent]
+        own = _whole(shares.tokens[:, :-1].sum(axis=0))
         stretch = tree.nearest(begins)
         total = np.bincount(stretch, weights=own, minlength=len(tree))[stretch]
         depth = tree.depth(own)
@@ -327,19 +322,44 @@ class _Runs:
         begins[0] = True
         return begins
 
-    def _summed(self, values: Floats, present: Flags) -> Ints:
+    def _summed(self, where: Ints, values: Floats) -> Ints:
         """Whole numbers per class and run."""
-        run = self.run[present]
-        return np.stack(
-            [
-                _whole(np.bincount(run, weights=row[present], minlength=len(self.top)))
-                for row in values
-            ]
-        )
+        counted = where >= 0
+        return np.stack([_sums(where[counted], row[counted], len(self)) for row in values])
+
+    @property
+    def length(self) -> Ints:
+        """Per run, tokens from its beginning to its end."""
+        counted = self.run >= 0
+        return _sums(self.run[counted], self.placed.length[counted], len(self))
+
+    @property
+    def calls(self) -> Ints:
+        """Per run, calls that pass it."""
+        found = self.placed.passing[self.top]
+        found[0] = len(self.placed.calls) + len(self.placed.bare)
+        if self.bare >= 0:
+            found[self.bare] = len(self.placed.bare)
+        return found
+
+    @property
+    def first(self) -> Ints:
+        """Per run, the first call that passed it; of the root, -1."""
+        found = self.placed.first[self.top]
+        found[0] = -1
+        if self.bare >= 0:
+            found[self.bare] = self.placed.bare[0]
+        return found
 
 
-def _whole(values: Floats) -> Ints:
-    return np.rint(values).astype(np.int64)
+def _whole(values: npt.NDArray[Any]) -> Ints:
+    whole: Ints = np.rint(values).astype(np.int64)
+    return whole
+
+
+def _sums(place: Ints, values: npt.NDArray[Any], n: int) -> Ints:
+    """Per place, the sum of the values there."""
+    return _whole(np.bincount(place, weights=values, minlength=n))
 
 
 def _segment_of(tree: PrefixTree, n_segments: int) -> Ints:
@@ -366,69 +386,72 @@ def _keep(runs: _Runs, at_most: int) -> Flags:
     return kept
 
 
+class _Shown:
+    """The kept runs, and below each of them one more node for what is left out there.
+
+    Attributes:
+        runs: shape (k,): the kept runs; the nodes after them stand for what is left out.
+        left_out: per node after those, how many runs it stands for.
+        parent: per node, the one above it.
+        tokens, nano_usd: shape (4, nodes).
+    """
+
+    def __init__(self, runs: _Runs, kept: Flags) -> None:
+        self.runs = np.flatnonzero(kept)
+        holder = PrefixTree(runs.parent).nearest(kept)[~kept]
+        holders, group = np.unique(holder, return_inverse=True)
+        self.left_out = np.bincount(group, minlength=len(holders)).tolist()
+        number = np.cumsum(kept) - 1
+        self.parent = number[np.concatenate((runs.parent[kept], holders))]
+        self.tokens, self.nano_usd = (
+            np.column_stack(
+                (row[:, kept], [_sums(group, each, len(holders)) for each in row[:, ~kept]])
+            )
+            for row in (runs.tokens, runs.nano_usd)
+        )
+
+    def positions(self) -> Ints:
+        """Each node's place in depth-first order: siblings by width, what is left out last."""
+        tree = PrefixTree(self.parent)
+        width = tree.subtree_sum(self.tokens.sum(axis=0))
+        place = np.arange(len(tree))
+        rank = np.empty(len(tree), dtype=np.int64)
+        rank[np.lexsort((place, -width, place >= len(self.runs)))] = place
+        return tree.depth_first(rank)
+
+
 def _describe(store: Store, prompts: Prompts, runs: _Runs, kept: Flags) -> tuple[TreeNode, ...]:
     """The kept runs, and below each what was left out, in depth-first order."""
-    placed = runs.placed
-    # Below each kept run, what is left out hangs as one more node, numbered after all runs.
-    parent, tokens, nano = runs.parent, runs.tokens, runs.nano_usd
-    tree = PrefixTree(parent)
-    holder = np.where(kept, -1, tree.nearest(kept))
-    holders, group = np.unique(holder[~kept], return_inverse=True)
-    left_out = np.bincount(group, minlength=len(holders))
-
-    def taken_together(values: Ints) -> Ints:
-        return np.stack(
-            [
-                np.bincount(group, weights=row[~kept], minlength=len(holders)).astype(np.int64)
-                for row in values
-            ]
-        )
-
-    number = np.cumsum(kept) - 1
-    parents = np.concatenate((number[parent[kept]], number[holders]))
-    all_tokens = np.column_stack((tokens[:, kept], taken_together(tokens)))
-    all_nano = np.column_stack((nano[:, kept], taken_together(nano)))
-    shown = PrefixTree(parents.astype(np.int64))
-    width = shown.subtree_sum(all_tokens.sum(axis=0))
-    n_kept = int(kept.sum())
-    is_rest = np.arange(len(parents)) >= n_kept
-    rank = np.empty(len(parents), dtype=np.int64)
-    rank[np.lexsort((np.arange(len(parents)), -width, is_rest))] = np.arange(len(parents))
-    position = shown.depth_first(rank)
-
-    chosen = np.flatnonzero(kept)
-    about = _About(store, prompts, runs, chosen)
-    fan_out = np.bincount(parent[1:], minlength=len(runs))
-    length = np.bincount(
-        runs.run[runs.present], weights=placed.length[runs.present], minlength=len(runs)
-    ).astype(np.int64)
+    shown = _Shown(runs, kept)
+    position = shown.positions()
+    above = position[shown.parent]
+    about = _About(store, prompts, runs, shown.runs)
+    calls, length = runs.calls, runs.length
+    fan_out = np.bincount(runs.parent[1:], minlength=len(runs))
     nodes = []
     for i in np.argsort(position).tolist():
-        whole, usd = all_tokens[:, i].tolist(), (all_nano[:, i] / _NANO).tolist()
-        above = -1 if i == 0 else int(position[parents[i]])
-        if i >= n_kept:
-            nodes.append(_rest(above, int(left_out[i - n_kept]), Amounts(*whole), Amounts(*usd)))
+        parent = int(above[i]) if i else -1
+        tokens = Amounts(*shown.tokens[:, i].tolist())
+        usd = Amounts(*(shown.nano_usd[:, i] / _NANO).tolist())
+        if i >= len(shown.runs):
+            nodes.append(_rest(parent, shown.left_out[i - len(shown.runs)], tokens, usd))
             continue
-        run = int(chosen[i])
-        is_bare = run == runs.bare
-        calls = (
-            len(placed.calls) + len(placed.bare) if run == 0 else int(placed.passing[runs.top[run]])
-        )
+        run = int(shown.runs[i])
         nodes.append(
             TreeNode(
-                parent=above,
+                parent=parent,
                 kinds=about.kinds[i],
                 roles=about.roles[i],
                 segments=about.segments[i],
-                length_tokens=0 if is_bare else int(length[run]),
-                calls=len(placed.bare) if is_bare else calls,
+                length_tokens=int(length[run]),
+                calls=int(calls[run]),
                 fan_out=int(fan_out[run]),
-                tokens=Amounts(*whole),
-                usd=Amounts(*usd),
+                tokens=tokens,
+                usd=usd,
                 standing=about.standing[i],
                 excerpt=about.excerpts.get(i),
                 left_out=0,
-                is_unlogged=is_bare,
+                is_unlogged=run == runs.bare,
             )
         )
     return tuple(nodes)
@@ -446,23 +469,20 @@ class _About:
 
     def __init__(self, store: Store, prompts: Prompts, runs: _Runs, chosen: Ints) -> None:
         n = len(prompts.tree)
-        place = np.full(len(runs), -1, dtype=np.int64)
+        place = np.full(len(runs) + 1, -1, dtype=np.int64)
         place[chosen] = np.arange(len(chosen))
-        of = np.where(runs.present, place[runs.run], -1)
+        of = place[runs.run]
         of[0] = -1
         nodes = np.flatnonzero(of >= 0)
         length = runs.placed.length[nodes]
-        kinds, roles = _kinds_and_roles(store, n)
         segment = runs.segment[nodes]
-        self.kinds = _ranked(of[nodes], kinds[0][segment], length, kinds[1], len(chosen))
-        self.roles = _ranked(of[nodes], roles[0][segment], length, roles[1], len(chosen))
+        (kind, kinds), (role, roles) = _kinds_and_roles(store, n)
+        self.kinds = _ranked(of[nodes], kind[segment], length, kinds, len(chosen))
+        self.roles = _ranked(of[nodes], role[segment], length, roles, len(chosen))
         whole = nodes[nodes < n]
         self.segments: list[int] = np.bincount(of[whole], minlength=len(chosen)).tolist()
-        top = runs.top[chosen]
-        calls = np.where(top > 0, runs.placed.first[top], -1)
-        calls[chosen == runs.bare] = runs.placed.bare[0] if runs.bare >= 0 else -1
-        self.standing = _standings(store, calls.tolist())
-        self.excerpts = _excerpts(store, runs.segment[top].tolist())
+        self.standing = _standings(store, runs.first[chosen].tolist())
+        self.excerpts = _excerpts(store, runs.segment[runs.top[chosen]].tolist())
 
 
 def _kinds_and_roles(store: Store, n: int) -> tuple[tuple[Ints, list[str]], tuple[Ints, list[str]]]:
@@ -510,7 +530,7 @@ def _standings(store: Store, calls: Sequence[int]) -> list[Standing | None]:
         """,
         [sorted(set(calls))],
     )
-    by_call: dict[int, Standing] = {
+    by_call = {
         call: Standing(path, line, call_id.replace("-", ""), model, project, trace)
         for call, path, line, call_id, model, project, trace in rows
     }
@@ -523,7 +543,7 @@ def _excerpts(store: Store, segments: Sequence[int]) -> dict[int, str]:
         list[tuple[int, Any]],
         store.rows(
             "SELECT i, substring(text, 1, ?) FROM scope_nodes JOIN segments USING (segment) "
-            "WHERE i IN (SELECT unnest(?)) AND text IS NOT NULL",
+            "WHERE i IN (SELECT unnest(?)) AND text IS NOT NULL AND NOT is_unlogged",
             [EXCERPTED_CHARACTERS, sorted(set(segments) - {0})],
         ),
     )

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import agents
+import formats
 import kvlint
 import parsing
 import rollouts
@@ -30,8 +31,8 @@ RESULTS = Path(__file__).with_name("results")
 BENCHMARKS: dict[str, Callable[[Context], list[Result]]] = {
     each.NAME: each.measure for each in (agents, rollouts, parsing, tokenizing, trees, waterfall)
 }
-_ONLY_BY_NAME = {kvlint.NAME: kvlint.measure}
-"""Left out unless named: their peers take minutes."""
+_ONLY_BY_NAME = {each.NAME: each.measure for each in (formats, kvlint)}
+"""Left out unless named: they take minutes."""
 _QUICK_SCALE, _QUICK_REPEATS = 0.05, 2
 
 

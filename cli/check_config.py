@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 
 import typer
 
-from forkpoint.analysis.check import LIMITS, REGRESSION, Limit, Unit
+from forkpoint.analysis.check import LIMITS, REGRESSION, Limit, problem_with
 from forkpoint.errors import ForkpointError
 
 FILES = ("forkpoint.toml", "pyproject.toml")
@@ -185,15 +184,4 @@ def _problem(name: str, value: object) -> str | None:
         return None if isinstance(value, str) and value else "must be the name of a file"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "must be a number"
-    if not _is_finite(value) or value < 0:
-        return "must be a number from 0 up"
-    if name in LIMITS and LIMITS[name].unit is Unit.RATIO and value > 1:
-        return "must be a ratio from 0 to 1"
-    return None
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond what a float holds
-        return False
+    return problem_with(name, value)

@@ -9,6 +9,7 @@ import platform
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -70,8 +71,8 @@ class Findings:
     versions: dict[str, str | None]
     """``None``: not installed."""
     price_book: str
-    prices_checked: str | None
-    """The last day on which a price in the book was checked, ISO."""
+    newest_price: str | None
+    """The day of the latest change of a price in the book that is in force, ISO."""
     cache_rules: str
     """Their date, ISO."""
     vocabularies: dict[str, int | None]
@@ -102,7 +103,7 @@ def examine(agents: Sequence[AgentLogs], store: str, out: TextIO) -> Findings:
         store=examine_store(store),
         versions=_versions(),
         price_book=f"genai-prices {_version('genai-prices')}",
-        prices_checked=_prices_checked(),
+        newest_price=_newest_price(datetime.now(UTC).date()),
         cache_rules=load_rules(None).as_of.isoformat(),
         vocabularies=_vocabularies(),
         replay=extra_libraries(_REPLAY),
@@ -142,16 +143,21 @@ def extra_libraries(extra: str) -> dict[str, str | None]:
     return found
 
 
-def _prices_checked() -> str | None:
+def _newest_price(today: date) -> str | None:
+    """The book states no date of its own; the day of its latest change in force dates it."""
     from genai_prices.data_snapshot import get_snapshot
+    from genai_prices.types import StartDateConstraint
 
     days = [
-        model.prices_checked
+        price.constraint.start_date
         for provider in get_snapshot().providers
         for model in provider.models
-        if model.prices_checked is not None
+        if isinstance(model.prices, list)
+        for price in model.prices
+        if isinstance(price.constraint, StartDateConstraint)
     ]
-    return max(days).isoformat() if days else None
+    in_force = [day for day in days if day <= today]
+    return max(in_force).isoformat() if in_force else None
 
 
 def _vocabularies() -> dict[str, int | None]:
@@ -225,6 +231,7 @@ def _screen(found: Findings, width: int) -> list[Line]:
     lines: list[Line] = [bold("Agent logs")]
     for agent in sorted(found.agents, key=lambda agent: not agent.found):
         places = [shown_path(str(path)) for path in agent.found or agent.looked_in]
+        places = places or [f"where ${name} says" for name in agent.variables]
         mark = "found" if agent.found else "–    "
         lines += flow(places, width, first=f"  {mark}  {plain(agent.agent)}: ", indent=9)
         set_ = [f"${name} is set" for name in agent.variables if os.environ.get(name)]
@@ -269,7 +276,7 @@ def _store_lines(store: StoreFacts, width: int) -> list[str]:
 
 def _data_lines(found: Findings, width: int) -> list[str]:
     facts = [
-        f"prices: {found.price_book}, last checked {found.prices_checked or 'unknown'}",
+        f"prices: {found.price_book}, latest change in force {found.newest_price or 'unknown'}",
         f"cache rules of {found.cache_rules}",
     ]
     facts += [

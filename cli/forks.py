@@ -260,7 +260,7 @@ def _evidence(found: Entropy) -> list[str]:
     named = [f"{what}: {n:,}" for n, what in known if n]
     parts += [named[0].partition(":")[0]] if len(named) == 1 else named
     if found.replayed_tokens:
-        parts.append(f"{found.replayed_tokens:,} of them not logged but replayed")
+        parts.append(f"{count(found.replayed_tokens, 'token')} not logged but replayed")
     if found.unknown_tokens:
         parts.append(f"{count(found.unknown_tokens, 'token')} without a logprob left out")
     unsure = [model for model in found.models if not model.vocabulary_known]

@@ -80,14 +80,14 @@ def series(found: TimeSeries) -> str:
         top = _round_up(max(cost or 0 for cost in costs))
         charts += _plot(
             f"Cost by {found.unit}, USD",
-            [dollars(top), dollars(top / 2), "$0"],
+            [f"${top:,.10g}", f"${top / 2:,.10g}", "$0"],
             _bars(bins, [(cost or 0) / top for cost in costs]),
             bins,
         )
     if any(each.hit_rate is not None for each in found.bins):
         charts += _plot(
             f"Hit rate by {found.unit}: cache reads as a share of input",
-            ["100 %", "50 %", "none"],
+            ["100 %", "50 %", "0 %"],
             _dots(bins, [each.hit_rate for each in found.bins]),
             bins,
         )
@@ -214,7 +214,7 @@ def profile(title: str, values: Sequence[float | None], shown: Callable[[float],
         if value is not None and math.isfinite(value) and value > 0
     )
     ends = "<span>beginning</span><span>end</span>"
-    return _framed(title, [shown(top), shown(top / 2), "none"], bars, ends)
+    return _framed(title, [shown(top), shown(top / 2), "0"], bars, ends)
 
 
 def _round_up(value: float) -> float:

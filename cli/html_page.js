@@ -13,6 +13,7 @@
   // ---- Tables ------------------------------------------------------------------------------
 
   const ROWS_TO_SORT = 3;
+  const COLUMNS_TO_SORT = 3; // a table of two columns is a list in an order of its own
   const ROWS_TO_FILTER = 10;
 
   const sortValue = (cell, isNumber) => {
@@ -77,7 +78,8 @@
 
   for (const box of document.querySelectorAll(".table")) {
     const table = box.querySelector("table");
-    if (table.tBodies[0].rows.length < ROWS_TO_SORT) continue;
+    const isList = table.tHead.rows[0].cells.length < COLUMNS_TO_SORT;
+    if (isList || table.tBodies[0].rows.length < ROWS_TO_SORT) continue;
     addSorting(table);
     addFilter(box, table);
   }
@@ -92,6 +94,7 @@
   const MOST_ROWS = 40;
   const LEAST_PIXELS = 2;
   const LABEL_PIXELS = 34;
+  const GAP_PIXELS = 5; // narrower nodes stand without a gap
   const TOKENS = 0;
   const USD = 1;
 
@@ -162,9 +165,15 @@
     .map(([label, value]) => `${label} ${showPart(value / total[unit][i])}`)
     .join(", ");
 
+  // Beginnings of prompts look alike; what tells them apart is whose they are.
+  const title = (i) => {
+    const project = level[i] === 1 ? text(data.project[i]).split("/").filter(Boolean).pop() : "";
+    return project ? `${project}: ${text(data.name[i])}` : text(data.name[i]);
+  };
+
   const spoken = (i) => {
     const calls = data.calls[i] ? `, ${data.calls[i].toLocaleString("en-US")} calls` : "";
-    return `${text(data.name[i])}: ${show(total[state.unit][i])}${calls}; ${parts(state.unit, i)}`;
+    return `${title(i)}: ${show(total[state.unit][i])}${calls}; ${parts(state.unit, i)}`;
   };
 
   // Which nodes are drawn, and where: {node, left, width, row}, depth first; shares of the width.
@@ -219,8 +228,9 @@
     else if (ends[2] > ends[1]) item.classList.add("has-unreported");
     if (row < level[state.zoom]) item.classList.add("above");
     if (data.rest[node]) item.classList.add("rest");
+    if (pixels < GAP_PIXELS) item.classList.add("hair");
     if (pixels < LABEL_PIXELS) item.classList.add("thin");
-    else item.textContent = `${text(data.name[node])} · ${show(total[state.unit][node]).replace(" tokens", "")}`;
+    else item.textContent = `${title(node)} · ${show(total[state.unit][node]).replace(" tokens", "")}`;
     if (state.matches) item.classList.add(state.matches.has(node) ? "match" : "other");
     return item;
   };
@@ -261,18 +271,18 @@
     fact(list, "through here", `${showTokens(total[TOKENS][i])} tokens${usd(total[USD][i])}: `
       + `${showPart(total[state.unit][i] / total[state.unit][0])} of all`);
     fact(list, "of that", parts(state.unit, i));
-    if (children[i].length) fact(list, "of that, this part itself", `${showTokens(sums(TOKENS))} tokens${usd(sums(USD))}`);
+    if (i && children[i].length) fact(list, "of that, this part itself", `${showTokens(sums(TOKENS))} tokens${usd(sums(USD))}`);
     fact(list, "calls", data.calls[i] && data.calls[i].toLocaleString("en-US"));
     fact(list, "length", data.length[i] && `${data.length[i].toLocaleString("en-US")} tokens, once`);
     fact(list, "role", text(data.role[i]));
-    fact(list, "goes on in", data.ways[i] > 1 && `${data.ways[i].toLocaleString("en-US")} ways: a fork point`);
+    fact(list, "goes on in", i && data.ways[i] > 1 && `${data.ways[i].toLocaleString("en-US")} ways: a fork point`);
     fact(list, "begins", text(data.excerpt[i]));
     fact(list, "stands first at", text(data.path[i]));
     fact(list, "in call", text(data.call[i]));
     fact(list, "model", text(data.model[i]));
     fact(list, "project", text(data.project[i]));
     fact(list, "trace", text(data.trace[i]));
-    about.replaceChildren(make("h3", "", text(data.name[i])), list);
+    about.replaceChildren(make("h3", "", title(i)), list);
   };
 
   const focusOn = (node) => {

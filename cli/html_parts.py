@@ -16,6 +16,8 @@ from forkpoint.cli.text import plain
 
 TEXT_LIMIT = 300
 """Characters of any one text from a log; what is longer is cut in the middle."""
+CELL_LIMIT = 160
+"""The same in a table."""
 MOST_ROWS = 500
 """Rows of a table; the rest is counted."""
 
@@ -23,7 +25,7 @@ _COLUMNS_BESIDE = 7
 """A table of more columns stands below what it is about, not beside it."""
 _SHORT = 24
 """Characters of a text that is not broken into lines."""
-_PLACE_LIMIT = 44
+_PLACE_LIMIT = 36
 """Characters of a file and line in a table; the whole is told on hovering."""
 _PLACE = re.compile(r"[/\\].*:\d+$", re.DOTALL)
 _PLACES_SPLIT = ", "
@@ -120,7 +122,7 @@ def _cells(row: Sequence[str], numbers: Iterable[int]) -> str:
         value = sort_value(cell) if is_number else None
         sorts_as = "" if value is None else f' data-v="{value:.12g}"'
         kind = "number" if is_number else "short" if len(cell) <= _SHORT else "text"
-        content = text(cell) if is_number else _places(cell) or text(cell)
+        content = _places(cell) or text(cell, CELL_LIMIT)
         shown.append(f'<td class="{kind}"{sorts_as}>{content}</td>')
     return "".join(shown)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from forkpoint.analysis.report_tree import Amounts, ReportTree, TreeNode
+from forkpoint.analysis.report_tree import Amounts, ReportTree, Standing, TreeNode
 from forkpoint.cli.answer import ID_DIGITS, Section
-from forkpoint.cli.html_parts import block, cut, data_block, table, text
+from forkpoint.cli.html_parts import TEXT_LIMIT, block, cut, data_block, table, text
 from forkpoint.cli.numbers import count, dollars, percent, tokens
 
 DATA = "tree-data"
@@ -67,9 +67,7 @@ def node_name(node: TreeNode) -> str:
 
 def tree_block(tree: ReportTree) -> str:
     """The section: the place where the script draws, its tools, and a table for all others."""
-    present = {
-        name for name, *_ in CLASSES if any(getattr(node.tokens, name) for node in tree.nodes)
-    }
+    present = _present(tree)
     legend = "".join(
         f'<li><span class="swatch {name}"></span>{text(label)} '
         f'<span class="soft">{text(meaning)}</span></li>'
@@ -117,42 +115,43 @@ def _largest(tree: ReportTree) -> Section:
     """The nodes with most tokens of their own."""
     nodes = [node for node in tree.nodes[1:] if not node.left_out]
     nodes.sort(key=lambda node: -node.tokens.total)
+    classes = [(name, label) for name, label, _ in CLASSES if name in _present(tree)]
+    header = (
+        "part", "role", "calls", "sent", *(label for _, label in classes), "cost", "ways", "first at",
+    )  # fmt: skip
     return Section(
         "Largest parts",
         "",
-        (
-            "part",
-            "role",
-            "calls",
-            "sent",
-            "read",
-            "paid again",
-            "new",
-            "cost",
-            "goes on in",
-            "first at",
-        ),
+        header,
         tuple(
             (
                 cut(node_name(node), NAME_LIMIT),
                 ", ".join(node.roles),
                 f"{node.calls:,}",
                 tokens(round(node.tokens.total)),
-                percent(_part(node.tokens.read, node.tokens)),
-                percent(_part(node.tokens.missed, node.tokens)),
-                percent(_part(node.tokens.new, node.tokens)),
+                *(_part(getattr(node.tokens, name), node.tokens) for name, _ in classes),
                 dollars(node.usd.total) if node.usd.total else "–",
                 f"{node.fan_out:,}",
-                "–" if node.standing is None else f"{node.standing.path}:{node.standing.line}",
+                _place(node.standing) or "–",
             )
             for node in nodes[:LARGEST]
         ),
-        frozenset(range(2, 9)),
+        frozenset(range(2, len(header) - 1)),
     )
 
 
-def _part(amount: float, whole: Amounts) -> float | None:
-    return amount / whole.total if whole.total else None
+def _place(standing: Standing | None) -> str | None:
+    """The file and the line."""
+    return None if standing is None else f"{standing.path}:{standing.line}"
+
+
+def _part(amount: float, whole: Amounts) -> str:
+    return percent(amount / whole.total if whole.total else None)
+
+
+def _present(tree: ReportTree) -> set[str]:
+    """The classes that any tokens are of."""
+    return {name for name, *_ in CLASSES if any(getattr(node.tokens, name) for node in tree.nodes)}
 
 
 class _Strings:
@@ -191,11 +190,11 @@ def tree_data(tree: ReportTree) -> str:
         "usd": [
             [float(f"{getattr(node.usd, name):.7g}") for node in nodes] for name, *_ in CLASSES
         ],
-        "path": [strings(each and f"{each.path}:{each.line}", 300) for each in standing],
-        "call": [strings(each and each.call_id[:ID_DIGITS]) for each in standing],
-        "model": [strings(each and each.model) for each in standing],
-        "project": [strings(each and each.project) for each in standing],
-        "trace": [strings(each and each.trace) for each in standing],
+        "path": [strings(_place(each), TEXT_LIMIT) for each in standing],
+        "call": [strings(None if each is None else each.call_id[:ID_DIGITS]) for each in standing],
+        "model": [strings(None if each is None else each.model) for each in standing],
+        "project": [strings(None if each is None else each.project) for each in standing],
+        "trace": [strings(None if each is None else each.trace) for each in standing],
         "excerpt": [strings(node.excerpt) for node in nodes],
     }
     labels = [[name, label] for name, label, _ in CLASSES]

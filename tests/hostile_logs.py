@@ -28,7 +28,7 @@ def write_hostile_logs(folder: Path) -> Path:
     (folder / "<img src=x onerror=pwned=9> \u202e.jsonl").write_text(
         "".join(f"{json.dumps(record)}\n" for i in range(24) for record in _exchange(i))
     )
-    samples = [_sample(group, i) for group in (ALL, LONG, ATTACKS[0]) for i in range(4)]
+    samples = [_sample(group, i) for group in (ALL, LONG, *ATTACKS) for i in range(4)]
     (folder / "samples';alert(1)'.jsonl").write_text(
         "".join(f"{json.dumps(record)}\n" for record in samples)
     )

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import doctest
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
+from conftest import REPOSITORY
 
 import forkpoint
-from forkpoint.api import Filters
+from forkpoint.analysis.export import TABLES, Table
+from forkpoint.analysis.report import BY
+from forkpoint.api import Filters, Run
 from forkpoint.errors import ForkpointError
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    with forkpoint.open(REPOSITORY / "sample_logs") as opened:
+        yield opened
 
 
 def test_calls_add_up_to_the_report(sample_logs: Path) -> None:
@@ -85,6 +96,9 @@ def test_limits_are_named_as_the_options_are(run: Run) -> None:
     assert run.check(baseline=run.figures(), max_regression=0, allow_missing=True).passed
     with pytest.raises(ForkpointError, match="no limit max_price: choose from max_cost"):
         run.check(max_price=1)
+    for wrong in ({"max_cost": float("nan")}, {"min_hit_rate": 80.0}, {"max_cost": -1.0}):
+        with pytest.raises(ForkpointError, match="must be a"):
+            run.check(**wrong)
     with pytest.raises(ForkpointError, match="need each other"):
         run.check(max_regression=1)
 
@@ -98,9 +112,7 @@ def test_frames_stay_when_the_run_is_closed(sample_logs: Path) -> None:
 
 def test_prices_of_ones_own_count(sample_logs: Path, tmp_path: Path) -> None:
     prices = tmp_path / "prices.toml"
-    prices.write_text('[[price]]\nmodel = "*"\ninput_usd = 0.0\noutput_usd = 0.0\n')
-    try:
-        run = forkpoint.open(sample_logs / "codex", prices=prices)
-        assert run.totals.cost_usd == 0.0
-    except ForkpointError as error:
-        pytest.fail(str(error))
+    prices.write_text('[[price]]\nmodel = "*"\ninput = 0.0\noutput = 1.0\n')
+    with forkpoint.open(sample_logs / "codex", prices=prices) as run:
+        assert run.totals.cost_usd == pytest.approx(run.totals.output_tokens / 1e6)
+        assert run.calls()["cost_usd"].sum() == pytest.approx(run.totals.cost_usd)

@@ -191,6 +191,8 @@ def test_hostile_text_is_shown_and_brings_no_unseen_character(hostile: str) -> N
     assert "</script><script>window.pwned = 1</script>" in shown
     assert '=HYPERLINK("http://c.example")' in shown
     assert "\\u202egnp.exe\\u2066\\u200b\\ufeff\\u2028" in shown
+    assert "\\x1b[31mred\\x1b]8;;http://b.example\\x07\\x00\\x85" in shown
+    assert "[red]bold[/red][link=http://a.example]markup[/link]" in shown
     unseen = "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u2028\u202e\u2066\ufeff\ud800-\udfff]"
     for each in (hostile, json.dumps(parsed.data, ensure_ascii=False)):
         assert not re.search(unseen, each)

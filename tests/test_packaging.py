@@ -276,7 +276,11 @@ def test_the_tests_pass_against_the_installed_wheel(installed: Installed) -> Non
     about_the_sources = ("test_packaging.py", "test_imports.py")
     run(
         *(installed.python, "-I", "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-        *("-m", "not (real or corpus or slow or wheel or hypothesis or browser)", f"--junitxml={report}"),
+        *(
+            "-m",
+            "not (real or corpus or slow or wheel or hypothesis or browser)",
+            f"--junitxml={report}",
+        ),
         *("--rootdir", installed.sdist, "-c", installed.sdist / "pyproject.toml"),
         *(f"--ignore={installed.sdist / 'tests' / name}" for name in about_the_sources),
         installed.sdist / "tests",

@@ -108,16 +108,16 @@ def test_spreading_tokens_over_the_tree_equals_walking_every_prompt(
     prompts, missed = scoped(store, SAMPLES)
     placed = _Placed(prompts, np.flatnonzero(prompts.size >= 0))
     parent, end = placed.tree.parent, placed.end
-    rate = np.arange(len(placed.calls), dtype=np.float64)
+    rate = np.arange(len(prompts.size), dtype=np.float64)
     for upto in (missed.read, missed.ideal, prompts.size):
-        tokens, usd = placed._spread(upto[placed.calls], rate)
+        tokens, usd = (each[:-1] for each in placed.spread(upto, rate))
         walked, worth = np.zeros(len(end)), np.zeros(len(end))
         for i, call in enumerate(placed.calls.tolist()):
             limit, node = upto[call] / placed.scale[i], int(placed.prompt[i])
             while node:
                 inside = min(max(limit - end[parent[node]], 0), end[node] - end[parent[node]])
                 walked[node] += inside * placed.scale[i]
-                worth[node] += inside * placed.scale[i] * rate[i]
+                worth[node] += inside * placed.scale[i] * rate[call]
                 node = int(parent[node])
         assert np.allclose(tokens, walked, rtol=1e-6, atol=1e-3)
         assert np.allclose(usd, worth, rtol=1e-6, atol=1e-3)
