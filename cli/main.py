@@ -161,6 +161,7 @@ def report(
     strict: options.Strict = False,
     workers: options.Workers = None,
     keep_text: options.KeepText = False,
+    sample_map: options.SampleMap = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Read what is new under the paths, then answer: what was paid, what caching saved, what was
@@ -187,7 +188,7 @@ def report(
         # Without any logs, the answer is still of the form that was asked for.
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
         answer = report_on(
             opened, where, filters=filters, by=by and by.value, prices=prices, rules=rules
         )
@@ -222,6 +223,7 @@ def cache(
     strict: options.Strict = False,
     workers: options.Workers = None,
     keep_text: options.KeepText = False,
+    sample_map: options.SampleMap = None,
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
     """Read what is new under the paths, then show what caches could have served, what they did, and
@@ -247,7 +249,7 @@ def cache(
     with _open_store(store, tokenizer) as opened:
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
         if call_id is not None:
             explanation = explain_call(
                 opened, where, call_id, filters=filters, prices=prices, rules=rules
@@ -271,6 +273,7 @@ def ingest(
     strict: options.Strict = False,
     workers: options.Workers = None,
     keep_text: options.KeepText = False,
+    sample_map: options.SampleMap = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Read what is new under the paths into the store; print files, calls, issues and MB/s.
@@ -282,7 +285,9 @@ def ingest(
     from forkpoint.cli.tables import write_ingested
 
     with _open_store(store, tokenizer) as opened:
-        done = _ingest(opened, _resolved(paths), tokenizer, keep_text, workers, strict, quiet)
+        done = _ingest(
+            opened, _resolved(paths), tokenizer, keep_text, sample_map, workers, strict, quiet
+        )
     write_ingested(done, form, sys.stdout)
 
 
@@ -307,6 +312,7 @@ def prefixes(
     strict: options.Strict = False,
     workers: options.Workers = None,
     keep_text: options.KeepText = False,
+    sample_map: options.SampleMap = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Read what is new under the paths, then show the biggest trunks (beginnings that prompts
@@ -328,7 +334,7 @@ def prefixes(
     with _open_store(store, tokenizer) as opened:
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
         tree = build_prefixes(opened, where, filters=filters, min_calls=min_calls, top=top)
     write_prefixes(tree, form, sys.stdout)
 
@@ -391,6 +397,7 @@ def rollouts(
     strict: options.Strict = False,
     workers: options.Workers = None,
     keep_text: options.KeepText = False,
+    sample_map: options.SampleMap = None,
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
     """Read what is new under the paths, then show groups of rollouts (samples of one prompt or
@@ -426,7 +433,7 @@ def rollouts(
     with _open_store(store, tokenizer) as opened:
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
         if pairs is not None:
             from forkpoint.analysis.preference_pairs import build_pairs
 
@@ -481,6 +488,7 @@ def forks(
     strict: options.Strict = False,
     workers: options.Workers = None,
     keep_text: options.KeepText = False,
+    sample_map: options.SampleMap = None,
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
     """Read what is new under the paths, then show fork points: where rollouts of one group part and
@@ -506,7 +514,7 @@ def forks(
     with _open_store(store, tokenizer) as opened:
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
         answer = build_forks(opened, where, filters=filters, threshold=threshold, top=top)
     write_forks(answer, form, sys.stdout, store=_named(store))
 
@@ -571,6 +579,7 @@ def simulate(
     strict: options.Strict = False,
     workers: options.Workers = None,
     keep_text: options.KeepText = False,
+    sample_map: options.SampleMap = None,
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
     """Replay the prompts under the paths, in the order they were sent, against a prefix cache, and
@@ -598,7 +607,7 @@ def simulate(
     with _open_store(store, tokenizer) as opened:
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
         answer = build_simulation(
             opened, where, policy=policy, block_size=block_size, sweep=sweep, filters=filters
         )
@@ -689,6 +698,7 @@ def replay(
     strict: options.Strict = False,
     workers: options.Workers = None,
     keep_text: options.KeepText = False,
+    sample_map: options.SampleMap = None,
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
     """Read what is new under the paths, then run what was logged through a model, token by token as
@@ -719,7 +729,7 @@ def replay(
     with _open_store(store, tokenizer) as opened:
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
         with replay_bar(quiet=quiet) as progress:
             answer = run_replay(
                 opened, where, running, filters=filters, prompts=prompts, trust_ids=trust_ids,
@@ -823,6 +833,7 @@ def check(
     strict: options.Strict = False,
     workers: options.Workers = None,
     keep_text: options.KeepText = False,
+    sample_map: options.SampleMap = None,
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
     """Read what is new under the paths, then hold its figures against limits: exit code 0 if all are
@@ -863,7 +874,7 @@ def check(
     with _open_store(store, tokenizer) as opened:
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
         made = report_on(opened, where, filters=filters, by="session", prices=prices, rules=rules)
     answer = verdicts_on(made, wanted, before)
     write_output(lambda out: write_check(answer, form, out), output, force=force)
@@ -1002,6 +1013,7 @@ def export(
     strict: options.Strict = False,
     workers: options.Workers = None,
     keep_text: options.KeepText = False,
+    sample_map: options.SampleMap = None,
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
     """Read what is new under the paths, then write it as tables: calls, traces, groups, misses,
@@ -1031,7 +1043,7 @@ def export(
     with _open_store(store, tokenizer) as opened:
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, workers, strict, quiet)
+            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
         files: dict[Path, int] = {}
         if targets:
             build_tables(opened, where, filters=filters, prices=prices, rules=rules)
@@ -1173,7 +1185,9 @@ def _repeated_looks(
                 if opened is None:
                     return None
                 done = (
-                    _ingest(opened, paths, tokenizer, False, None, False, True) if paths else None
+                    _ingest(opened, paths, tokenizer, False, None, None, False, True)
+                    if paths
+                    else None
                 )
                 if asked and (done is None or not done.changed):
                     return None
@@ -1204,6 +1218,7 @@ def _ingest(
     paths: Sequence[Path],
     tokenizer: Tokenizer,
     keep_text: bool,
+    sample_map: str | None,
     workers: int | None,
     strict: bool,
     quiet: bool,
@@ -1212,7 +1227,7 @@ def _ingest(
     from forkpoint.analysis.ingest_worker import Options
     from forkpoint.cli.progress import progress_bar, warn
 
-    how = Options(encoding=tokenizer.value, keep_text=keep_text)
+    how = Options(encoding=tokenizer.value, keep_text=keep_text, sample_map=sample_map)
     with progress_bar(quiet=quiet) as progress:
         done = reading.ingest(store, paths, how, workers=workers, strict=strict, progress=progress)
     for message in done.unreadable:

@@ -120,6 +120,15 @@ KeepText = Annotated[
     bool,
     typer.Option("--keep-text", help="Keep message text in the store. Prompts are private: off."),
 ]
+SampleMap = Annotated[
+    str | None,
+    typer.Option(
+        "--map", metavar="FIELDS", show_default=False,
+        help="How to read samples in a shape of your own, that no other format claims: "
+        "prompt=question,completion=gen.text,group=task,reward=grade,answer=final. Or put "
+        "forkpoint-map.toml beside them.",
+    ),
+]  # fmt: skip
 Prices = Annotated[
     Path | None,
     typer.Option(

@@ -120,6 +120,7 @@ class OpenAI(ApiLog):
     name: ClassVar[str] = "openai"
     title: ClassVar[str] = "OpenAI API requests and responses"
     checked: ClassVar[str] = "Chat Completions v1, Responses v1, 2026-11"
+    evidence: ClassVar[tuple[str, ...]] = ("usage", "text", "timestamps", "logprobs")
 
     def _prompt(self, request: Fields, response: Fields | None) -> Prompt:
         head = []

@@ -123,12 +123,14 @@ def use_sample_map(text: str | None) -> None:
     """
     from forkpoint.parsers.samples import Samples
 
-    given = None if text is None else parse_map(text)
-    parsers.cache_clear()
-    if given is not None:
-        _TOLD[Samples.name] = Samples(given)
-    else:
-        _TOLD.pop(Samples.name, None)
+    if text is None:
+        if _TOLD.pop(SAMPLES, None) is not None:
+            parsers.cache_clear()
+        return
+    given = Samples(parse_map(text))
+    if _TOLD.get(SAMPLES) != given:
+        _TOLD[SAMPLES] = given
+        parsers.cache_clear()
 
 
 _TOLD: dict[str, Parser] = {}

@@ -90,6 +90,12 @@ class Samples:
     def __init__(self, given: SampleMap | None = None) -> None:
         self._given = given
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Samples) and other._given == self._given
+
+    def __hash__(self) -> int:
+        return hash(self._given)
+
     def identify(self, head: Head) -> str | None:
         """Why the file is of this format, or ``None``."""
         try:

@@ -133,9 +133,10 @@ class Browser:
         media = [{"name": "prefers-color-scheme", "value": scheme}]
         self._ask("Emulation.setEmulatedMedia", media="", features=media)
 
-    def print_look(self) -> None:
-        """Show the page as it is printed."""
-        self._ask("Emulation.setEmulatedMedia", media="print", features=[])
+    def print_look(self, scheme: str = "light") -> None:
+        """Show the page as it is printed for a reader who prefers a `scheme` of colours."""
+        media = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._ask("Emulation.setEmulatedMedia", media="print", features=media)
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression on the page, after the next frame."""

@@ -382,9 +382,11 @@ def test_a_printed_page_shows_its_tables_whole(usual: Browser) -> None:
     )
     tools = "getComputedStyle(document.querySelector('.tools')).display"
     assert usual.evaluate(cut) > 0
-    usual.print_look()
+    usual.print_look(scheme="dark")
     assert usual.evaluate(cut) == 0
     assert usual.evaluate(tools) == "none"
+    page = "getComputedStyle(document.body).backgroundColor"
+    assert usual.evaluate(page) == "rgb(255, 255, 255)"
     usual.look(1280)
     assert usual.evaluate(tools) == "flex"
 
