@@ -64,11 +64,10 @@ def _tree_sampling(store: Store, rollouts: Rollouts) -> LedgerRow:
         return LedgerRow(
             "tree sampling", None, None, None, None, None, "rewards only", "text or token ids"
         )
-    rates = store.execute(
+    rate = store.value(
         "SELECT avg(output_rate_usd::DECIMAL(28, 12))::DOUBLE FROM scope_costs "
         "JOIN scope_calls USING (call_no) WHERE group_id IS NOT NULL"
-    ).fetchone()
-    rate = rates[0] if rates else None
+    )
     shared = rollouts.generated_shared_tokens
     return LedgerRow(
         mechanism="tree sampling",

@@ -89,8 +89,9 @@ class Store:
 
     def value(self, sql: str, parameters: Any = None) -> Any:
         """The one value of a query of one row and column."""
-        row = self.connection.execute(sql, parameters).fetchone()
-        return None if row is None else row[0]
+        # All rows: a result that is half read keeps others from being registered.
+        rows = self.rows(sql, parameters)
+        return rows[0][0] if rows else None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

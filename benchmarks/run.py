@@ -32,8 +32,8 @@ RESULTS = Path(__file__).with_name("results")
 BENCHMARKS: dict[str, Callable[[Context], list[Result]]] = {
     each.NAME: each.measure for each in (agents, rollouts, parsing, tokenizing, trees, waterfall)
 }
-_ONLY_BY_NAME = {each.NAME: each.measure for each in (kvlint, replay)}
-"""Left out unless named: they take minutes, and the second needs an extra."""
+_ONLY_BY_NAME = {each.NAME: each.measure for each in (formats, kvlint, replay)}
+"""Left out unless named: they take minutes, and `replay` needs an extra."""
 _QUICK_SCALE, _QUICK_REPEATS = 0.05, 2
 
 

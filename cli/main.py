@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from forkpoint.analysis.scope import Filters
     from forkpoint.analysis.store import Store
     from forkpoint.cli.answer import Reporter
+    from forkpoint.cli.html_report import HtmlReporter
     from forkpoint.cli.locations import AgentLogs
 
 _ERROR, _GATE_FAILED, _INTERRUPTED = 1, 3, 130
@@ -192,7 +193,11 @@ def report(
         answer = report_on(
             opened, where, filters=filters, by=by and by.value, prices=prices, rules=rules
         )
-    write_report(answer, _reporter(form, store), output, force=force)
+        if form is ReportFormat.HTML:
+            reporter: Reporter = _page(opened, where, filters, prices)
+        else:
+            reporter = _reporter(form, store)
+    write_report(answer, reporter, output, force=force)
 
 
 @app.command(short_help="Where reusable tokens went: hit rates, causes, worst calls, what to do.")
@@ -1050,7 +1055,7 @@ def export(
             files = exporting.write_tables(opened, targets)
         if html is not None:
             made = report_on(opened, where, filters=filters, prices=prices, rules=rules)
-            write_report(made, _reporter(ReportFormat.HTML, store), str(html), force=force)
+            write_report(made, _page(opened, where, filters, prices), str(html), force=force)
     if not quiet and str(html) != "-":
         exporting.write_exported(files, [html] if html is not None else [], sys.stdout)
 
@@ -1283,6 +1288,16 @@ def _named(store: str | None) -> str | None:
     return None if store == os.environ.get(options.STORE_VARIABLE) else store
 
 
+def _page(
+    store: Store, paths: Sequence[Path], filters: Filters, prices: Path | None
+) -> HtmlReporter:
+    """The HTML page, which shows more than a report holds: the tree, and the course of time."""
+    from forkpoint.analysis.report_details import build_details
+    from forkpoint.cli.html_report import HtmlReporter
+
+    return HtmlReporter(build_details(store, paths, filters=filters, prices=prices))
+
+
 def _reporter(form: ReportFormat, store: str | None) -> Reporter:
     # Each is imported when it is asked for: JSON does not wait for the libraries of tables.
     if form is ReportFormat.JSON:
@@ -1297,10 +1312,6 @@ def _reporter(form: ReportFormat, store: str | None) -> Reporter:
         from forkpoint.cli.markdown_report import MarkdownReporter
 
         return MarkdownReporter()
-    if form is ReportFormat.HTML:
-        from forkpoint.cli.html_report import HtmlReporter
-
-        return HtmlReporter()
     from forkpoint.cli.table import TableReporter
 
     return TableReporter(store=_named(store))
