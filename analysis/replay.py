@@ -221,8 +221,8 @@ def _answer(
     keys = {(each.prompt, each.completion) for each in plan.sequences}
     tokens, whole, entropy, surprisal = store.rows(
         """
-        SELECT count(*), count(*) FILTER (named = 0),
-               avg(named_entropy) FILTER (named = 0),
+        SELECT count(*), count(*) FILTER (named = 0 AND tail = 0),
+               avg(named_entropy) FILTER (named = 0 AND tail = 0),
                -avg(logprob) FILTER (NOT isnan(logprob))
         FROM replayed_tokens JOIN replay_scope USING (prompt, completion)
         WHERE replay_id = ?
@@ -311,7 +311,7 @@ def _agreement(store: Store, replay_id: str) -> LoggedAgreement | None:
             GROUP BY prompt, completion
         ), pairs AS (
             SELECT abs(own.logprob - new.logprob) AS logprob,
-                   CASE WHEN own.named = 0 AND new.named = 0
+                   CASE WHEN own.named + new.named = 0 AND own.tail + new.tail = 0
                         THEN abs(own.named_entropy - new.named_entropy) END AS entropy
             FROM logged JOIN scored_tokens AS own
               ON own.source_id = place[1] AND own.record_offset = place[2] AND own.choice = place[3]

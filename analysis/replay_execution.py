@@ -239,7 +239,7 @@ def _run_pack(
 
 def _has_flex(model: LoadedModel) -> bool:
     """Whether packs are run with FlexAttention."""
-    return model.device.type == "cuda"
+    return str(model.device.type) == "cuda"
 
 
 @contextmanager

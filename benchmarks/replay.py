@@ -18,12 +18,12 @@ from measure import CommandFailed, run
 
 NAME = "replay"
 _OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)
-_SEQUENCES, _LENGTH = 16, 160
+_SEQUENCES, _LENGTH = 16, 128
 _LAYERS = 30
 
 
 def measure(context: Context) -> list[Result]:
-    """Time 16 rollouts of 160 tokens, with ever longer prompts, through a model of random weights in
+    """Time 16 rollouts of 128 tokens, with ever longer prompts, through a model of random weights in
     the shape of SmolLM2-135M (fewer layers at a scale below 1).
 
     Each process measures one group in three ways in turn, after one round that is checked and not

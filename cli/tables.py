@@ -107,7 +107,7 @@ def families(parsers: Sequence[Parser]) -> list[tuple[str, list[Parser]]]:
 
 _FOUND_BY_ITSELF = "Logs kept in a known place, found without a path"
 _MESSAGES = "Requests, spans and agent runs"
-_ROLLOUTS = "Rollouts and evaluations"
+_ROLLOUTS = "Rollouts and evaluations, with rewards"
 _SERVING = "Serving traces"
 _FAMILIES = (_FOUND_BY_ITSELF, _MESSAGES, _ROLLOUTS, _SERVING)
 
@@ -117,9 +117,7 @@ def _family(parser: Parser) -> str:
         return _FOUND_BY_ITSELF
     if "hashed blocks" in parser.evidence:
         return _SERVING
-    if {"rewards", "token ids", "logprobs"}.intersection(parser.evidence):
-        return _ROLLOUTS
-    return _MESSAGES
+    return _ROLLOUTS if "rewards" in parser.evidence else _MESSAGES
 
 
 def is_from_documentation(parser: Parser) -> bool:

