@@ -2,7 +2,7 @@
 
 Entropies are over the whole vocabulary. Logits of a long sequence would not fit into memory (128 k
 tokens by 150 k entries are 77 GB), so hidden states are kept and the head is applied to a few
-positions at a time; log-softmax is computed in float32, sums over the vocabulary in float64.
+positions at a time; logits are float32, sums over the vocabulary float64.
 
 `LoadedModel.forward` and `LoadedModel.measure` are all that there is to running a model: whoever
 runs a tree instead of sequences needs no more.
@@ -156,14 +156,20 @@ class LoadedModel:
         with torch.inference_mode():
             for start in range(0, m, rows):
                 part = slice(start, min(start + rows, m))
-                block = torch.log_softmax(self.logits(hidden[part]).float(), dim=-1)
+                # Below the greatest logit, so that no sum is lost beside a large number. A float32
+                # log-softmax would add up the vocabulary in float32, and be off by 1e-5.
+                block = self.logits(hidden[part]).float()
+                block = block - block.amax(dim=-1, keepdim=True)
                 own = block.gather(1, wanted[part].unsqueeze(1)).squeeze(1)
-                logprobs[part] = own.double().cpu()
                 best = torch.topk(block, top, dim=-1)
-                top_ids[part] = best.indices.int().cpu()
-                top_logprobs[part] = best.values.cpu()
                 block.clamp_(min=_LEAST)  # tokens ruled out altogether add 0, not 0 times infinity
-                entropies[part] = -(block.exp().mul_(block)).sum(-1, dtype=torch.float64).cpu()
+                weights = block.exp()
+                total = weights.sum(-1, dtype=torch.float64)
+                mean = weights.mul_(block).sum(-1, dtype=torch.float64) / total
+                entropies[part] = (total.log() - mean).cpu()
+                logprobs[part] = (own.double() - total.log()).cpu()
+                top_ids[part] = best.indices.int().cpu()
+                top_logprobs[part] = (best.values.double() - total.log().unsqueeze(1)).float().cpu()
         return TokenFigures(
             logprobs.numpy(),
             np.maximum(entropies.numpy(), 0.0),

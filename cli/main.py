@@ -21,6 +21,7 @@ from forkpoint.cli import options
 from forkpoint.cli.options import (
     By,
     CheckFormat,
+    Execution,
     PlainFormat,
     ReportFormat,
     RowsFormat,
@@ -685,6 +686,36 @@ def replay(
         bool,
         typer.Option("--allow-download", help="Fetch a named model that the cache lacks."),
     ] = False,
+    execute: Annotated[
+        Execution | None,
+        typer.Option(
+            "--execute", show_default=False,
+            help="Instead: run the tree of what was logged, each sequence alone and with its shared "
+            "prefixes run once, and measure what that saves.",
+        ),
+    ] = None,
+    branch: Annotated[
+        bool,
+        typer.Option(
+            "--branch",
+            help="Instead: sample again from where the model was least sure, and from anywhere, with "
+            "the same budget.",
+        ),
+    ] = False,
+    budget: Annotated[
+        int,
+        typer.Option(
+            "--budget", min=1, max=2**31, metavar="TOKENS",
+            help="With --branch: tokens to generate for each prompt and way.",
+        ),
+    ] = 512,
+    scorer: Annotated[
+        str | None,
+        typer.Option(
+            "--scorer", metavar="WHAT", show_default=False,
+            help="With --branch: rewards by module:function, regex:PATTERN or answer:TEXT.",
+        ),
+    ] = None,
     since: options.Since = None,
     until: options.Until = None,
     logged_model: Annotated[
@@ -715,12 +746,17 @@ def replay(
       forkpoint replay runs/ --model smollm2
       forkpoint replay runs/ --model ~/models/Qwen3-8B --device cuda
       forkpoint replay runs/ --server http://127.0.0.1:8000
+      forkpoint replay runs/ --model smollm2 --execute all
     """
     from forkpoint.analysis.replay import replay as run_replay
     from forkpoint.cli.replay import check_together, make_backend, replay_bar, write_replay
 
     filters = _filters(since, until, logged_model, project)
     check_together(model=model, server=server, engine=backend, server_api=server_api)
+    if (execute or branch) and (server is not None or backend is not Engine.TRANSFORMERS):
+        raise typer.BadParameter("--execute and --branch need a --model that transformers runs")
+    if execute and branch:
+        raise typer.BadParameter("--execute or --branch, not both")
     agents = [] if paths else _default_logs()
     found = _existing(agents)
     if not paths and not found and form is PlainFormat.TABLE:
@@ -735,6 +771,11 @@ def replay(
         where = _resolved(paths or found) or _looked_in(agents)
         if paths or found:
             _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
+        if execute is not None or branch:
+            _run_instead(
+                opened, where, running, execute, filters, trust_ids, budget, seed, scorer, form
+            )
+            return
         with replay_bar(quiet=quiet) as progress:
             answer = run_replay(
                 opened, where, running, filters=filters, prompts=prompts, trust_ids=trust_ids,
@@ -1286,6 +1327,45 @@ def _print_where_it_looked(agents: Sequence[AgentLogs]) -> None:
 def _named(store: str | None) -> str | None:
     """The store as a command must name it: what the environment names need not be repeated."""
     return None if store == os.environ.get(options.STORE_VARIABLE) else store
+
+
+def _run_instead(
+    store: Store,
+    paths: Sequence[Path],
+    backend: Any,
+    execute: Execution | None,
+    filters: Filters,
+    trust_ids: bool,
+    budget: int,
+    seed: int,
+    scorer: str | None,
+    form: PlainFormat,
+) -> None:
+    """Run what was logged as a tree, or sample again from it.
+
+    Raises:
+        ForkpointError: the ways to run a tree do not agree, or nothing can be run.
+    """
+    from forkpoint.cli.replay_runs import modes_of, write_branching, write_execution
+
+    if execute is None:
+        from forkpoint.analysis.replay_branching import BranchSettings, branch_logged
+
+        settings = BranchSettings(budget_tokens=budget, seed=seed)
+        found = branch_logged(
+            store, paths, backend, settings=settings, scorer=scorer, filters=filters,
+            trust_ids=trust_ids,
+        )  # fmt: skip
+        write_branching(found, form, sys.stdout)
+        return
+    from forkpoint.analysis.replay_execution import execute_logged
+
+    answer = execute_logged(
+        store, paths, backend, filters=filters, trust_ids=trust_ids, modes=modes_of(execute)
+    )
+    write_execution(answer, form, sys.stdout)
+    if answer.agrees is False:
+        raise ForkpointError("sharing prefixes changed log probabilities by more than rounding")
 
 
 def _page(

@@ -63,6 +63,15 @@ class Shell(StrEnum):
     FISH = "fish"
 
 
+class Execution(StrEnum):
+    """How ``replay --execute`` runs the tree of what was logged."""
+
+    ALL = "all"
+    FLAT = "flat"
+    TRIE = "trie"
+    PACKED = "packed"
+
+
 class Tokenizer(StrEnum):
     """The vocabularies that come with the package."""
 

@@ -26,7 +26,9 @@ from forkpoint.analysis.store import MEMORY, Store
 from forkpoint.analysis.tokens import DEFAULT_ENCODING, reference_ids
 
 SLOW = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=settings().max_examples * 2 // 5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 OPTIONS = Options(DEFAULT_ENCODING)
 

@@ -322,7 +322,10 @@ def check(fall: Waterfall, calls: list[Sent], rule: Rule) -> None:
     assert all((loss.tokens >= 0).all() for loss in fall.losses)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings().max_examples * 2 // 5,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(logs(), rules)
 def test_every_level_of_every_call_is_as_defined(
     tmp_path_factory: pytest.TempPathFactory, calls: list[Sent], rule: Rule
