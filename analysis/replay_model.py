@@ -23,7 +23,7 @@ import numpy as np
 
 from forkpoint.analysis.replay_backend import Floats, Piece, ReplayIdentity, Scored, require
 from forkpoint.analysis.replay_choices import Dtype
-from forkpoint.analysis.replay_source import ModelSource
+from forkpoint.analysis.replay_source import ModelSource, prepare_libraries
 from forkpoint.analysis.replay_tokenizer import ModelTokenizer, load_tokenizer
 from forkpoint.errors import ForkpointError
 
@@ -299,10 +299,11 @@ class TransformersBackend:
         logit_bytes: int | None = None,
     ) -> None:
         require((*LIBRARIES, *(("gguf",) if source.gguf_file else ())), "replaying a local model")
+        prepare_libraries(allow_download=False)
         self.source = source
-        self.codec: ModelTokenizer = load_tokenizer(source)
         self.device = resolve_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
+        self.codec: ModelTokenizer = load_tokenizer(source)
         self.seed = seed
         self.top = top
         kind = self.device.partition(":")[0]

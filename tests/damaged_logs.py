@@ -170,10 +170,12 @@ def damaged(sample: Sample, data: bytes, scratch: Path) -> Parsed:
     starts = [0]
     for line in data.split(b"\n"):
         starts.append(starts[-1] + len(line) + 1)
+    # Many parsers read lists, too, and go by the first byte; there a record's number is its line.
+    lines = sample.form is Form.LINES and data[:1] == sample.content[:1]
     for issue in parsed.issues:
         assert issue.reason and "\n" not in issue.reason
         assert issue.line >= 1 and issue.offset >= 0
-        if sample.form is Form.LINES:
+        if lines:
             assert issue.offset == starts[issue.line - 1]
     return parsed
 

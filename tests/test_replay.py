@@ -554,28 +554,7 @@ def test_forks_says_which_tokens_were_replayed(tmp_path: Path) -> None:
     assert f"{n} tokens not logged but replayed" in " ".join(out.getvalue().split())
 
 
-# Imports, hints and the command.
-
-
-def test_no_module_imports_a_model_library_by_being_imported() -> None:
-    libraries = ("torch", "transformers", "vllm", "accelerate", "gguf")
-    names = [
-        f"forkpoint.{folder}.{path.stem}"
-        for folder in ("parsers", "analysis", "cli")
-        for path in sorted((REPOSITORY / folder).glob("*.py"))
-    ]
-    assert {"forkpoint.analysis.replay_model", "forkpoint.cli.replay"} <= set(names)
-    code = (
-        "import importlib, sys\n"
-        f"for name in {names}:\n"
-        "    importlib.import_module(name)\n"
-        f"print(*(name for name in {libraries} if name in sys.modules))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == []
+# Hints and the command.
 
 
 def invoke(*arguments: str | Path) -> Any:
