@@ -63,7 +63,9 @@ def _question(
 ) -> str:
     asked = (
         __version__,
-        msgspec.json.schema(Report),  # an answer kept by a forkpoint whose reports held other things
+        msgspec.json.schema(
+            Report
+        ),  # an answer kept by a forkpoint whose reports held other things
         version("genai-prices"),
         store.get_meta("encoding"),
         [str(path) for path in paths],
