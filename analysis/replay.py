@@ -268,6 +268,7 @@ def _answer(
         new_completions=len(keys - before),
         by_evidence=evidence,
         skipped=dict(sorted(plan.skipped.items(), key=lambda item: (-item[1], item[0]))),
+        without_tools=plan.without_tools,
         tokens=tokens,
         prompts=prompts,
         prompt_tokens=prompt_tokens,

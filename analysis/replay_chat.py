@@ -73,6 +73,13 @@ def conversation(
     return messages, tools
 
 
+def tool_names(messages: Iterable[dict[str, Any]], tools: Iterable[dict[str, Any]]) -> set[str]:
+    """Names of tools that are defined or called: a template that renders them has them in its text."""
+    called = (call for message in messages for call in message.get("tool_calls", ()))
+    named = (each["function"].get("name") for each in (*tools, *called))
+    return {name for name in named if isinstance(name, str) and name}
+
+
 def _say(messages: list[dict[str, Any]], segment: LoggedSegment, calls: _Calls) -> None:
     role = role_of(segment)
     last = messages[-1] if messages and messages[-1]["role"] == role else None

@@ -45,6 +45,8 @@ class ReplayAnswer:
     """Completions by what the logs had of them: token ids, messages or text."""
     skipped: dict[str, int]
     """Completions left out, by reason."""
+    without_tools: int
+    """Completions measured behind prompts whose tools, or tool calls, the chat template leaves out."""
     tokens: int
     """Generated tokens measured, now or before."""
     prompts: int

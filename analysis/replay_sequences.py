@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -17,9 +17,10 @@ import numpy as np
 
 from forkpoint.analysis.prompts import Prompts, load_prompts
 from forkpoint.analysis.replay_backend import Codec, CodecError, TokenIds
-from forkpoint.analysis.replay_chat import LoggedSegment, conversation, is_said
+from forkpoint.analysis.replay_chat import LoggedSegment, conversation, is_said, tool_names
 from forkpoint.analysis.siblings import read_contents
 from forkpoint.analysis.store import Store
+from forkpoint.analysis.tokens import well_formed
 from forkpoint.parsers.records import Kind
 
 CHECKED_PER_MODEL = 200
@@ -48,6 +49,8 @@ class ReplaySequence:
     ids: TokenIds
     prompt_tokens: int
     evidence: str
+    without_tools: bool = False
+    """The chat template left tools of the prompt out."""
 
     @property
     def completion_tokens(self) -> int:
@@ -63,6 +66,9 @@ class Plan:
     """By prompt, then completion."""
     skipped: Counter[str] = field(default_factory=Counter)
     """Completions that are left out, by reason."""
+    without_tools: int = 0
+    """Of the sequences, those whose prompt has tools or tool calls that the model's chat template
+    leaves out: the model is not shown all that the one that answered was."""
 
 
 class Target(NamedTuple):
@@ -83,7 +89,6 @@ class _Skip(Exception):
     """Why a sequence is left out."""
 
 
-_NOT_LOGGED = "the log lacks part of the prompt"
 _GONE = "the log cannot be read any more"
 _OTHER_IDS = "token ids of another tokenizer"
 _UNSURE_IDS = "token ids without their text: --trust-ids if they are this model's"
@@ -98,7 +103,7 @@ def find_targets(store: Store, *, only_missing: bool = False) -> list[Target]:
         only_missing: leave out those whose log holds logprobs.
     """
     rows = store.rows(
-        f"""
+        """
         WITH called AS (SELECT * FROM scope_calls WHERE completion IS NOT NULL),
         wanted AS (
             SELECT prompt, completion, text, model FROM called
@@ -117,15 +122,14 @@ def find_targets(store: Store, *, only_missing: bool = False) -> list[Target]:
         LEFT JOIN scope_nodes AS c ON completion = c.node
         LEFT JOIN scope_nodes AS t ON wanted.text = t.node
         WHERE prompt IS DISTINCT FROM completion
-          {
-            "AND NOT EXISTS (FROM scores WHERE scores.prompt = wanted.prompt "
-            "AND scores.completion = wanted.completion)"
-            if only_missing
-            else ""
-        }
+          AND NOT ($only_missing AND EXISTS (
+              FROM scores JOIN sources USING (source_id)
+              WHERE NOT deleted AND scores.prompt = wanted.prompt
+                AND scores.completion = wanted.completion
+          ))
         GROUP BY ALL ORDER BY 1, 2
         """,
-        {"root": _ROOT},
+        {"root": _ROOT, "only_missing": only_missing},
     )
     return [Target(*row) for row in rows]
 
@@ -160,6 +164,7 @@ def plan_sequences(
             plan.skipped[str(skip)] += 1
         else:
             plan.sequences.append(sequence)
+            plan.without_tools += sequence.without_tools
     return plan
 
 
@@ -177,8 +182,22 @@ class _Logged:
                 [sorted(nodes)],
             )
         }
-        names = list({segment for segment, _, _ in self._segments.values()})
-        self._texts, self._ids = read_contents(store, names)
+        readable = (target for target in targets if self.obstacle(target) is None)
+        wanted = {self._segments[i][0] for target in readable for i in self._all_nodes(target)}
+        self._texts, self._ids = read_contents(store, list(wanted))
+
+    def obstacle(self, target: Target) -> str | None:
+        """Why a target cannot be run, if that shows without reading it."""
+        kinds = self.kinds(target.prompt_node) | self.kinds(target.completion_node)
+        if not target.has_prompt or Kind.UNLOGGED in kinds:
+            return "the log lacks part of the prompt"
+        if Kind.BLOCK in kinds:
+            return "only hashes of its tokens were logged"
+        if Kind.MEDIA in kinds:
+            return "it holds images or other media"
+        if Kind.TOKENS in kinds and len(kinds) > 1:
+            return "text and token ids take turns in it"
+        return None
 
     def _all_nodes(self, target: Target) -> Iterator[int]:
         for end in (target.prompt_node, target.completion_node, target.text_node):
@@ -214,7 +233,8 @@ class _Logged:
             text = self._texts.get(segment)
             if text is None:
                 raise _Skip(_GONE)
-            found.append(LoggedSegment(kind, role, text))
+            # Halves of surrogate pairs, which JSON allows, are no text that a tokenizer takes.
+            found.append(LoggedSegment(kind, role, text if text.isascii() else well_formed(text)))
         return found
 
 
@@ -281,8 +301,9 @@ class _Builder:
         self._codec = codec
         self._trust_ids = trust_ids
         self._matching = matching
-        self._rendered: tuple[tuple[int, ...], list[int]] | None = None
-        """The last prompt that was rendered: siblings follow each other."""
+        self._rendered: tuple[tuple[int, ...], list[int], bool] | None = None
+        """The last prompt that was rendered, and whether without its tools: siblings follow each
+        other."""
 
     def sequence(self, target: Target) -> ReplaySequence:
         """The sequence of a completion.
@@ -296,17 +317,12 @@ class _Builder:
             raise _Skip(str(error)) from None
 
     def _sequence(self, target: Target) -> ReplaySequence:
+        obstacle = self._logged.obstacle(target)
+        if obstacle is not None:
+            raise _Skip(obstacle)
         kinds = self._logged.kinds(target.prompt_node) | self._logged.kinds(target.completion_node)
-        if not target.has_prompt or Kind.UNLOGGED in kinds:
-            raise _Skip(_NOT_LOGGED)
-        if Kind.BLOCK in kinds:
-            raise _Skip("only hashes of its tokens were logged")
-        if Kind.MEDIA in kinds:
-            raise _Skip("it holds images or other media")
         if kinds == {Kind.TOKENS}:
             return self._from_ids(target)
-        if Kind.TOKENS in kinds:
-            raise _Skip("text and token ids take turns in it")
         if Kind.RENDERED in kinds:
             return self._from_text(target)
         path, above = self._split(target)
@@ -363,20 +379,23 @@ class _Builder:
         said = self._logged.texts(path)
         if not all(map(is_said, said)):
             raise _Skip("somebody else speaks in the completion")
-        head = self._prompt(above)
+        head, without_tools = self._prompt(above)
         if all(each.kind == Kind.TEXT for each in said):
             # The end of the turn is not measured: the log does not say that it was sampled.
             made = self._codec.encode("".join(each.text for each in said), begin=False)
         else:
             made = self._continued(above, said, head)
-        return self._made(target, head, made, MESSAGES)
+        sequence = self._made(target, head, made, MESSAGES)
+        return replace(sequence, without_tools=True) if without_tools else sequence
 
-    def _prompt(self, above: Sequence[int]) -> list[int]:
+    def _prompt(self, above: Sequence[int]) -> tuple[list[int], bool]:
         if self._rendered is None or self._rendered[0] != tuple(above):
             messages, tools = conversation(self._logged.texts(above))
             ids = self._codec.chat(messages, tools, generation=True)
-            self._rendered = tuple(above), ids
-        return self._rendered[1]
+            names = tool_names(messages, tools)
+            text = self._codec.decode(ids) if names else ""
+            self._rendered = tuple(above), ids, any(name not in text for name in names)
+        return self._rendered[1:]
 
     def _continued(
         self, above: Sequence[int], said: Sequence[LoggedSegment], head: list[int]
@@ -394,7 +413,12 @@ class _Builder:
         ends = [place for place, token in enumerate(made) if token in self._codec.end_ids]
         if not ends:
             raise CodecError("where the chat template ends a turn is not known")
-        return made[: ends[-1]]
+        own = made[: ends[-1]]
+        names = tool_names(messages[-1:], [])
+        text = self._codec.decode(own) if names else ""
+        if any(name not in text for name in names):
+            raise CodecError("the chat template leaves tool calls out")
+        return own
 
     def _made(
         self,

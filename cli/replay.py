@@ -262,7 +262,12 @@ def _small(value: float | None) -> str:
 
 
 def _skipped(answer: ReplayAnswer) -> list[str]:
-    return [
+    """What is not measured, or not as it was."""
+    unseen = []
+    if answer.without_tools:
+        behind = count(answer.without_tools, "completion")
+        unseen.append(f"tools of the prompts of {behind}: the chat template does not write them")
+    return unseen + [
         f"{count(n, 'completion')}: {plain(reason, _MAX_SHOWN)}"
         for reason, n in answer.skipped.items()
     ]

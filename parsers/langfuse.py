@@ -52,7 +52,6 @@ from forkpoint.parsers.raw_json import (
     decode_fields,
     decode_text,
     is_list,
-    is_object,
     is_text,
     object_of,
     present,
@@ -151,8 +150,11 @@ class Langfuse:
             return "each row is an observation of a trace"
         if "observations" in row and ("trace" in row or _is_trace(row)):
             return "a trace with its observations"
-        trace = present(row, "trace")
-        if trace is not None and is_object(trace) and _is_trace(decode_fields(trace)):
+        try:
+            trace = object_of(row, "trace")
+        except BAD_RECORD:
+            return None
+        if trace is not None and _is_trace(trace):
             return "a trace, as Langfuse has it, before its observations"
         return None
 

@@ -132,8 +132,8 @@ class Head:
 
         try:
             return tuple(pl.read_parquet_schema(self.path))
-        except (OSError, pl.exceptions.PolarsError):
-            return ()
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            return ()  # The last is what polars does on some damaged files, and no `Exception`.
 
     @cached_property
     def sqlite_tables(self) -> dict[str, str]:

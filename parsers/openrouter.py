@@ -90,7 +90,10 @@ class OpenRouter:
         row = first_row(head)
         if {"generation_id", "created_at", "tokens_prompt"} <= row.keys():
             return "each row is a generation with its tokens and cost"
-        row = _unwrapped(row)
+        try:
+            row = _unwrapped(row)
+        except BAD_RECORD:
+            return None
         if {"id", "native_tokens_prompt", "tokens_prompt"} <= row.keys():
             return "each record is a generation with its native tokens"
         return None

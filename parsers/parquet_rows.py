@@ -28,7 +28,8 @@ class ParquetRows:
     def __init__(self, path: Path) -> None:
         import duckdb
 
-        self._error = duckdb.Error
+        # RuntimeError: what DuckDB says of a damaged file quotes bytes that are no text.
+        self._errors = (duckdb.Error, RuntimeError)
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{MAX_DOCUMENT_BYTES}B",
             "threads": 1,
@@ -41,6 +42,9 @@ class ParquetRows:
         self._path = _GLOB.sub(r"[\g<0>]", str(path.absolute()))
         try:
             found = self._query("*", "LIMIT 0").description
+        except RuntimeError as error:
+            self._connection.close()
+            raise ValueError("a column's name is not valid UTF-8") from error
         except BaseException:
             self._connection.close()
             raise
@@ -64,7 +68,7 @@ class ParquetRows:
         while True:
             try:
                 rows = result.fetchmany(_ROWS_AT_ONCE)
-            except self._error as error:
+            except self._errors as error:
                 raise ValueError(describe(error)) from error
             if not rows:
                 return
@@ -75,5 +79,5 @@ class ParquetRows:
             return self._connection.execute(
                 f"SELECT {columns} FROM read_parquet($1) {end}", [self._path]
             )
-        except self._error as error:
+        except self._errors as error:
             raise ValueError(describe(error)) from error

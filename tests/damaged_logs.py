@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from recording_tree import Parsed, RecordingTree, parse_file, parse_tail
 
 from forkpoint.parsers.base import Parser, Reread
-from forkpoint.parsers.logs import HEAD_BYTES, Head
+from forkpoint.parsers.logs import HEAD_BYTES, Head, UnreadableLog, read_head
 from forkpoint.parsers.records import Call
 
 MAX_SPOTS = 8
@@ -89,10 +90,12 @@ class Sample(NamedTuple):
         return copy / self.path.relative_to(self.folder)
 
     def parsed_as(self, data: bytes, scratch: Path) -> Parsed:
-        """What the parser reads where the log's bytes are others."""
+        """What the parser reads where the log's bytes are others. It is also asked whose it is."""
         copy = self.copied(scratch)
         copy.write_bytes(data)
         try:
+            with suppress(UnreadableLog):
+                self.parser.identify(read_head(copy))
             return parse_file(self.parser, copy)
         finally:
             copy.write_bytes(self.content)

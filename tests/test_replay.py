@@ -175,6 +175,30 @@ def test_tool_definitions_of_any_dialect_reach_the_template(tmp_path: Path) -> N
     assert spelled(planned(log)) == {("^[ls][cat]u:Files?$a:", "None.")}
 
 
+class Toolless(LetterCodec):
+    """A template that knows of no tools."""
+
+    def chat(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], *, generation: bool
+    ) -> list[int]:
+        bare = [{k: v for k, v in each.items() if k != "tool_calls"} for each in messages]
+        return super().chat(bare, [], generation=generation)
+
+
+def test_tools_that_the_template_leaves_out_are_no_secret(tmp_path: Path) -> None:
+    result = {"role": "tool", "tool_call_id": "x1", "content": "a b"}
+    log = chat_log(
+        tmp_path / "gateway.jsonl",
+        ([user("Files?")], CALL),
+        ([user("Files?"), CALL, result], said("Two.")),
+        ([user("Why?")], said("Because.")),
+    )
+    plan = planned(log, Toolless())
+    assert plan.skipped == {"the chat template leaves tool calls out": 1}
+    assert [each.without_tools for each in plan.sequences].count(True) == plan.without_tools == 1
+    assert planned(log).without_tools == 0
+
+
 def test_a_conversation_that_the_template_refuses_is_left_out_with_its_reason(
     tmp_path: Path,
 ) -> None:
@@ -211,6 +235,21 @@ def test_rendered_prompts_are_run_as_text(tmp_path: Path) -> None:
     plan = planned(log)
     assert spelled(plan) == {("^" + prompt, "Once.") for prompt in prompts}
     assert {each.evidence for each in plan.sequences} == {"text"}
+
+
+def test_text_that_is_no_unicode_is_mended(tmp_path: Path) -> None:
+    log = chat_log(tmp_path / "g.jsonl", ([user("a\ud800b")], said("c\udfff")))
+    assert spelled(planned(log)) == {("^u:a\ufffdb$a:", "c\ufffd")}
+
+
+def test_arguments_that_are_no_json_do_not_end_a_run(tmp_path: Path) -> None:
+    deep = {"name": "f", "arguments": "[" * 100_000}
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": deep}]}
+    huge = {"name": "g", "arguments": '{"n": ' + "9" * 10_000 + "}"}
+    other = {"role": "assistant", "content": None, "tool_calls": [{"id": "2", "function": huge}]}
+    plan = planned(chat_log(tmp_path / "g.jsonl", ([user("a")], call), ([user("b")], other)))
+    assert len(plan.sequences) == 2
+    assert min(each.completion_tokens for each in plan.sequences) > 10_000
 
 
 def test_prompts_that_are_not_whole_are_left_out(sample_logs: Path) -> None:
