@@ -197,7 +197,7 @@ def values_by_subtree(
     value = ratio(total, rewarded.astype(np.float64))
     fork_rewarded: Ints = fold(np.add, rewarded, offsets, 0)
     fork_value = ratio(fold(np.add, total, offsets, 0.0), fork_rewarded.astype(np.float64))
-    contrast = _contrast(value, offsets)
+    contrast = contrast_of(value, offsets)
     test = _PermutationTest(seed)
     p_value = np.full(len(contrast), np.nan)
     for fork in np.flatnonzero(~np.isnan(contrast)).tolist():
@@ -215,7 +215,13 @@ def values_by_subtree(
     )
 
 
-def _contrast(value: Floats, offsets: Ints) -> Floats:
+def contrast_of(value: Floats, offsets: Ints) -> Floats:
+    """Greatest less least value among each fork's children; NaN where fewer than two are known.
+
+    Args:
+        value: per child; NaN is unknown.
+        offsets: shape (forks + 1,): where each fork's children begin.
+    """
     known = ~np.isnan(value)
     highest: Floats = fold(np.maximum, np.where(known, value, -np.inf), offsets, -np.inf)
     lowest: Floats = fold(np.minimum, np.where(known, value, np.inf), offsets, np.inf)

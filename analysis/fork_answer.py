@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from forkpoint.analysis.branching import BranchingEntropy, branching_entropy, values_by_subtree
+from forkpoint.analysis.branching import (
+    BranchingEntropy,
+    branching_entropy,
+    contrast_of,
+    values_by_subtree,
+)
 from forkpoint.analysis.fork_results import (
     DepthBand,
     ForkBranch,
@@ -87,15 +92,7 @@ class RolloutForks:
     @cached_property
     def contrast(self) -> Floats:
         """Greatest less least V per fork; NaN where fewer than two are known."""
-        value = self.values[0]
-        known = ~np.isnan(value)
-        offsets = self.forks.offsets
-        highest = fold(np.maximum, np.where(known, value, -np.inf), offsets, -np.inf)
-        lowest = fold(np.minimum, np.where(known, value, np.inf), offsets, np.inf)
-        several = fold(np.add, known.astype(np.int64), offsets, 0) > 1
-        contrast = np.full(len(self.forks), np.nan)
-        contrast[several] = (highest - lowest)[several]
-        return contrast
+        return contrast_of(self.values[0], self.forks.offsets)
 
     @cached_property
     def entropy(self) -> BranchingEntropy:

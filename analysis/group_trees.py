@@ -102,7 +102,7 @@ def build_group_trees(prompts: Prompts, group: Ints, rollout: Ints, leaf: Ints) 
             where it ends. Each path must be counted in tokens.
     """
     tree = prompts.tree
-    place = _places(prompts)
+    place = prompts.sibling_place
     rank = np.where(place >= 0, place, len(prompts.siblings.node) + np.arange(len(tree)))
     order = np.lexsort((rollout, tree.depth_first(rank)[leaf], group))
     group, rollout, leaf = group[order], rollout[order], leaf[order]
@@ -158,16 +158,9 @@ def common_prefix(prompts: Prompts, left: Ints, right: Ints) -> tuple[Ints, Ints
     return prompts.token_depth[node] + np.where(ends, 0, heads), node
 
 
-def _places(prompts: Prompts) -> Ints:
-    """Per node, its place among the refined siblings; -1: it was not compared with any."""
-    place = np.full(len(prompts.tree), -1, dtype=np.int64)
-    place[prompts.siblings.node] = np.arange(len(prompts.siblings.node))
-    return place
-
-
 def _shared_heads(prompts: Prompts, left: Ints, right: Ints) -> Ints:
     """Tokens that pairs of siblings begin with alike; 0 where they were not compared."""
-    place = _places(prompts)
+    place = prompts.sibling_place
     first, last = np.minimum(place[left], place[right]), np.maximum(place[left], place[right])
     heads = np.zeros(len(left), dtype=np.int64)
     known = np.flatnonzero((first >= 0) & (first < last))

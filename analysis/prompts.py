@@ -126,6 +126,13 @@ class Prompts:
         return self._none_above((self.tokens < 0) & ~self.is_tools & ~self.is_unlogged)
 
     @cached_property
+    def sibling_place(self) -> Ints:
+        """Per node, its place among the refined siblings; -1: it was not compared with any."""
+        place = np.full(len(self.tree), -1, dtype=np.int64)
+        place[self.siblings.node] = np.arange(len(self.siblings.node))
+        return place
+
+    @cached_property
     def below_tools(self) -> Flags:
         """Nodes with a tool definition on their path."""
         return ~self._none_above(self.is_tools)

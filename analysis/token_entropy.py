@@ -163,6 +163,11 @@ class ScoredTokens:
         """The completion of each token."""
         return run_of(self.completions.offsets)
 
+    @cached_property
+    def advantage(self) -> Floats:
+        """Of each token's completion; see `_advantages`."""
+        return _advantages(self.completions)[self.completion]
+
     def place(self, position: int) -> tuple[TokenPlace, int | None]:
         """Where a token stands in its log, and the line of its record."""
         completion = int(self.completion[position])
@@ -480,7 +485,7 @@ def _advantages(completions: Completions) -> Floats:
 
 def _decisive(scored: ScoredTokens) -> tuple[RankedToken, ...] | None:
     """Tokens by |advantage| x entropy; ``None`` without groups of different rewards."""
-    advantage = _advantages(scored.completions)[scored.completion]
+    advantage = scored.advantage
     if np.isnan(advantage).all():
         return None
     top = measures.rank_by_advantage(advantage, scored.middle, SHOWN)
@@ -488,7 +493,7 @@ def _decisive(scored: ScoredTokens) -> tuple[RankedToken, ...] | None:
 
 
 def _sparks(scored: ScoredTokens) -> UnlikelyTokens | None:
-    advantage = _advantages(scored.completions)[scored.completion]
+    advantage = scored.advantage
     usable = np.flatnonzero(~np.isnan(advantage))
     if not len(usable):
         return None
@@ -506,7 +511,7 @@ def _sparks(scored: ScoredTokens) -> UnlikelyTokens | None:
 def _ranked(scored: ScoredTokens, positions: Ints, value: Floats) -> tuple[RankedToken, ...]:
     places = [scored.place(position) for position in positions.tolist()]
     texts = scored.texts(positions)
-    advantage = _advantages(scored.completions)[scored.completion]
+    advantage = scored.advantage
     return tuple(
         RankedToken(
             token=text,

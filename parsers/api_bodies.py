@@ -20,7 +20,7 @@ from forkpoint.parsers.message_paths import MessagePaths
 from forkpoint.parsers.observed_messages import completion_messages, prompt_messages
 from forkpoint.parsers.openai import OpenAI
 from forkpoint.parsers.raw_json import Fields, decode_text, present
-from forkpoint.parsers.records import Call, Kind, Record, Scores, Trace, Usage
+from forkpoint.parsers.records import Kind, Usage
 from forkpoint.parsers.spans import json_object
 from forkpoint.parsers.which_api import api_of
 
@@ -170,27 +170,3 @@ class BodyPaths:
 
 def _mended(segments: list[Segment], mend: Mend | None) -> list[Segment]:
     return segments if mend is None else [mend(each) for each in segments]
-
-
-def choice_records(
-    tree: Tree, call: Call, choices: list[Choice], ends: list[int]
-) -> Iterator[Record]:
-    """The choices of a call as rollouts of its prompt, where there are several, and the scores of
-    their tokens, where those were logged."""
-    traces = [call.trace] * len(choices)
-    if len(choices) > 1:
-        group = tree.hash_of(call.prompt)
-        name = call.identity[1] if call.identity else f"{call.trace}/{call.offset}"
-        traces = [f"{name}/{number}" for number in range(len(choices))]
-        for trace, end in zip(traces, ends, strict=True):
-            yield Trace(id=trace, parent=call.trace, group=group, prompt=call.prompt, leaf=end)
-    for trace, choice, end in zip(traces, choices, ends, strict=True):
-        if choice.scores is not None:
-            yield Scores(
-                trace=trace,
-                line=call.line,
-                offset=call.offset,
-                prompt=call.prompt,
-                completion=end,
-                **choice.scores._asdict(),
-            )

@@ -196,7 +196,7 @@ class ApiLog(ABC):
             completion=ends[0] if ends else None,
             breakpoints=breakpoints,
         )
-        return [*reading.new_trace(trace), call, *reading.samples(call, choices, ends)]
+        return [*reading.new_trace(trace), call, *choice_records(reading.tree, call, choices, ends)]
 
     def _refuse_others(self, envelope: Envelope) -> None:
         api = api_of_response(envelope.response)
@@ -291,6 +291,30 @@ def _unique(response_id: str | None) -> str | None:
     if response_id is None or _SMALL_RANDOM_ID.fullmatch(response_id):
         return None
     return response_id
+
+
+def choice_records(
+    tree: Tree, call: Call, choices: list[Choice], ends: list[int]
+) -> Iterator[Record]:
+    """The choices of a call as rollouts of its prompt, where there are several, and the scores of
+    their tokens, where those were logged."""
+    traces = [call.trace] * len(choices)
+    if len(choices) > 1:
+        group = tree.hash_of(call.prompt)
+        name = call.identity[1] if call.identity else f"{call.trace}/{call.offset}"
+        traces = [f"{name}/{number}" for number in range(len(choices))]
+        for trace, end in zip(traces, ends, strict=True):
+            yield Trace(id=trace, parent=call.trace, group=group, prompt=call.prompt, leaf=end)
+    for trace, choice, end in zip(traces, choices, ends, strict=True):
+        if choice.scores is not None:
+            yield Scores(
+                trace=trace,
+                line=call.line,
+                offset=call.offset,
+                prompt=call.prompt,
+                completion=end,
+                **choice.scores._asdict(),
+            )
 
 
 # ---- What is remembered while one file is read. Every part of it is bounded. --------------------
@@ -422,7 +446,7 @@ class _Reading:
 
     def __init__(self, log: Log, tree: Tree) -> None:
         self._log = log
-        self._tree = tree
+        self.tree = tree
         self._traces: set[str] = set()
         self._file_trace = ""
         self.names = RecentRecordNames()
@@ -474,27 +498,6 @@ class _Reading:
             self._traces.clear()
         self._traces.add(trace)
         return [Trace(id=trace, project=self._log.path.parent.name or None)]
-
-    def samples(self, call: Call, choices: list[Choice], ends: list[int]) -> Iterator[Record]:
-        """The choices of a call as rollouts of its prompt, where there are several, and the scores
-        of their tokens, where those were logged."""
-        traces = [call.trace] * len(choices)
-        if len(choices) > 1:
-            group = self._tree.hash_of(call.prompt)
-            name = call.identity[1] if call.identity else f"{call.trace}/{call.offset}"
-            traces = [f"{name}/{number}" for number in range(len(choices))]
-            for trace, end in zip(traces, ends, strict=True):
-                yield Trace(id=trace, parent=call.trace, group=group, prompt=call.prompt, leaf=end)
-        for trace, choice, end in zip(traces, choices, ends, strict=True):
-            if choice.scores is not None:
-                yield Scores(
-                    trace=trace,
-                    line=call.line,
-                    offset=call.offset,
-                    prompt=call.prompt,
-                    completion=end,
-                    **choice.scores._asdict(),
-                )
 
     def trace_of_file(self, line: Line) -> str:
         """The trace of calls without a session, named by the file and its first such record."""

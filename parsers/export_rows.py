@@ -12,7 +12,7 @@ All of these are read, whatever the file is called:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain, islice
 
@@ -23,7 +23,7 @@ from forkpoint.parsers.document import head_fields
 from forkpoint.parsers.json_list import elements, first_element, list_elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, UnreadableLog, read_head
 from forkpoint.parsers.raw_json import Fields, decode_fields, decode_list, is_list, present
-from forkpoint.parsers.records import Issue
+from forkpoint.parsers.records import Issue, Record
 
 _LISTS = ("data", "runs", "items", "observations", "results")
 """What APIs call the rows of a page."""
@@ -48,6 +48,21 @@ def export_rows(log: Log) -> Iterator[Line | Issue]:
         yield from _of_csv(log)
     else:
         yield from _of_lines(log)
+
+
+def parsed_rows(log: Log, read: Callable[[Line], Iterable[Record]]) -> Iterator[Record]:
+    """Yield what `read` makes of each row, all of it or an issue."""
+    for row in export_rows(log):
+        if isinstance(row, Issue):
+            yield row
+            continue
+        log.offset = row.offset
+        try:
+            records = list(read(row))
+        except BAD_RECORD as error:
+            yield row.issue(error)
+        else:
+            yield from records
 
 
 def _of_lines(log: Log) -> Iterator[Line | Issue]:

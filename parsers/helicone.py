@@ -26,16 +26,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import msgspec
 
 from forkpoint.parsers.agent_session import disjoint_usage, known_cost, provider_named
-from forkpoint.parsers.api_bodies import BodyPaths, Exchange, choice_records
+from forkpoint.parsers.api_bodies import BodyPaths, Exchange
+from forkpoint.parsers.api_log import choice_records
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.envelope import Envelope, moment_of, provider_of
-from forkpoint.parsers.export_rows import export_rows, first_row
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.export_rows import first_row, parsed_rows
+from forkpoint.parsers.logs import Head, Line, Log
 from forkpoint.parsers.raw_json import (
     Fields,
     decode,
@@ -46,7 +48,7 @@ from forkpoint.parsers.raw_json import (
     word_of,
 )
 from forkpoint.parsers.record_names import record_digest
-from forkpoint.parsers.records import Call, Issue, Record, Tokens, Trace
+from forkpoint.parsers.records import Call, Record, Tokens, Trace
 from forkpoint.parsers.spans import json_object
 
 _NOT_CACHED = ("", "00000000-0000-0000-0000-000000000000")
@@ -110,17 +112,7 @@ class Helicone:
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call a paid request, and the traces."""
         file = _File(tree)
-        for row in export_rows(log):
-            if isinstance(row, Issue):
-                yield row
-                continue
-            log.offset = row.offset
-            try:
-                records = list(_records(row, file))
-            except BAD_RECORD as error:
-                yield row.issue(error)
-            else:
-                yield from records
+        yield from parsed_rows(log, partial(_records, file=file))
 
 
 def _records(row: Line, file: _File) -> Iterator[Record]:

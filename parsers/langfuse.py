@@ -31,8 +31,7 @@ from typing import ClassVar
 import msgspec
 
 from forkpoint.parsers.agent_session import known_cost, provider_named, seconds_between
-from forkpoint.parsers.api_bodies import choice_records
-from forkpoint.parsers.api_log import Choice
+from forkpoint.parsers.api_log import Choice, choice_records
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.envelope import moment_of
 from forkpoint.parsers.export_rows import export_rows, first_row
