@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -181,16 +181,14 @@ def report(
     filters = _filters(since, until, model, project)
     check_output(output, force=force)
     _check_files(prices, rules)
-    agents = [] if paths else _default_logs()
-    found = _existing(agents)
-    if not paths and not found and form is ReportFormat.TABLE and output == "-":
-        _print_where_it_looked(agents)
+    logs = _logs_named(paths)
+    if not logs.paths and form is ReportFormat.TABLE and output == "-":
+        _print_where_it_looked(logs.agents)
         return
-    with _open_store(store, tokenizer) as opened:
-        # Without any logs, the answer is still of the form that was asked for.
-        where = _resolved(paths or found) or _looked_in(agents)
-        if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
+    with _reading(logs, store, tokenizer, keep_text, sample_map, workers, strict, quiet) as (
+        opened,
+        where,
+    ):
         answer = report_on(
             opened, where, filters=filters, by=by and by.value, prices=prices, rules=rules
         )
@@ -247,15 +245,14 @@ def cache(
     filters = _filters(since, until, model, project)
     call_id = None if explain is None else parse_call_id(explain)
     _check_files(prices, rules)
-    agents = [] if paths else _default_logs()
-    found = _existing(agents)
-    if not paths and not found and form is PlainFormat.TABLE:
-        _print_where_it_looked(agents)
+    logs = _logs_named(paths)
+    if not logs.paths and form is PlainFormat.TABLE:
+        _print_where_it_looked(logs.agents)
         return
-    with _open_store(store, tokenizer) as opened:
-        where = _resolved(paths or found) or _looked_in(agents)
-        if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
+    with _reading(logs, store, tokenizer, keep_text, sample_map, workers, strict, quiet) as (
+        opened,
+        where,
+    ):
         if call_id is not None:
             explanation = explain_call(
                 opened, where, call_id, filters=filters, prices=prices, rules=rules
@@ -332,15 +329,14 @@ def prefixes(
     from forkpoint.cli.tables import write_prefixes
 
     filters = _filters(since, until, model, project)
-    agents = [] if paths else _default_logs()
-    found = _existing(agents)
-    if not paths and not found and form is PlainFormat.TABLE:
-        _print_where_it_looked(agents)
+    logs = _logs_named(paths)
+    if not logs.paths and form is PlainFormat.TABLE:
+        _print_where_it_looked(logs.agents)
         return
-    with _open_store(store, tokenizer) as opened:
-        where = _resolved(paths or found) or _looked_in(agents)
-        if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
+    with _reading(logs, store, tokenizer, keep_text, sample_map, workers, strict, quiet) as (
+        opened,
+        where,
+    ):
         tree = build_prefixes(opened, where, filters=filters, min_calls=min_calls, top=top)
     write_prefixes(tree, form, sys.stdout)
 
@@ -431,15 +427,14 @@ def rollouts(
     check_together(group=group, pairs=pairs, answer_pattern=answer_pattern)
     if pairs is not None:
         check_output(pairs, force=force)
-    agents = [] if paths else _default_logs()
-    found = _existing(agents)
-    if not paths and not found and form is PlainFormat.TABLE and pairs is None:
-        _print_where_it_looked(agents)
+    logs = _logs_named(paths)
+    if not logs.paths and form is PlainFormat.TABLE and pairs is None:
+        _print_where_it_looked(logs.agents)
         return
-    with _open_store(store, tokenizer) as opened:
-        where = _resolved(paths or found) or _looked_in(agents)
-        if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
+    with _reading(logs, store, tokenizer, keep_text, sample_map, workers, strict, quiet) as (
+        opened,
+        where,
+    ):
         if pairs is not None:
             from forkpoint.analysis.preference_pairs import build_pairs
 
@@ -512,15 +507,14 @@ def forks(
 
     filters = _filters(since, until, model, project)
     check_threshold(threshold)
-    agents = [] if paths else _default_logs()
-    found = _existing(agents)
-    if not paths and not found and form is PlainFormat.TABLE:
-        _print_where_it_looked(agents)
+    logs = _logs_named(paths)
+    if not logs.paths and form is PlainFormat.TABLE:
+        _print_where_it_looked(logs.agents)
         return
-    with _open_store(store, tokenizer) as opened:
-        where = _resolved(paths or found) or _looked_in(agents)
-        if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
+    with _reading(logs, store, tokenizer, keep_text, sample_map, workers, strict, quiet) as (
+        opened,
+        where,
+    ):
         answer = build_forks(opened, where, filters=filters, threshold=threshold, top=top)
     write_forks(answer, form, sys.stdout, store=_named(store))
 
@@ -605,15 +599,14 @@ def simulate(
         engine_rule=engine_rule, sweep=sweep,
     )  # fmt: skip
     filters = _filters(since, until, model, project)
-    agents = [] if paths else _default_logs()
-    found = _existing(agents)
-    if not paths and not found and form is PlainFormat.TABLE:
-        _print_where_it_looked(agents)
+    logs = _logs_named(paths)
+    if not logs.paths and form is PlainFormat.TABLE:
+        _print_where_it_looked(logs.agents)
         return
-    with _open_store(store, tokenizer) as opened:
-        where = _resolved(paths or found) or _looked_in(agents)
-        if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
+    with _reading(logs, store, tokenizer, keep_text, sample_map, workers, strict, quiet) as (
+        opened,
+        where,
+    ):
         answer = build_simulation(
             opened, where, policy=policy, block_size=block_size, sweep=sweep, filters=filters
         )
@@ -757,20 +750,19 @@ def replay(
         raise typer.BadParameter("--execute and --branch need a --model that transformers runs")
     if execute and branch:
         raise typer.BadParameter("--execute or --branch, not both")
-    agents = [] if paths else _default_logs()
-    found = _existing(agents)
-    if not paths and not found and form is PlainFormat.TABLE:
-        _print_where_it_looked(agents)
+    logs = _logs_named(paths)
+    if not logs.paths and form is PlainFormat.TABLE:
+        _print_where_it_looked(logs.agents)
         return
     running = make_backend(
         model=model, server=server, server_api=server_api, engine=backend, device=device,
         dtype=dtype, top=likeliest, seed=seed, batch_tokens=batch_tokens, timeout_s=timeout,
         allow_download=allow_download,
     )  # fmt: skip
-    with _open_store(store, tokenizer) as opened:
-        where = _resolved(paths or found) or _looked_in(agents)
-        if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
+    with _reading(logs, store, tokenizer, keep_text, sample_map, workers, strict, quiet) as (
+        opened,
+        where,
+    ):
         if execute is not None or branch:
             _run_instead(
                 opened, where, running, execute, filters, trust_ids, budget, seed, scorer, form
@@ -915,12 +907,11 @@ def check(
     check_output(output, force=force)
     _check_files(prices, rules)
     before = None if wanted.baseline is None else read_baseline(wanted.baseline)
-    agents = [] if paths else _default_logs()
-    found = _existing(agents)
-    with _open_store(store, tokenizer) as opened:
-        where = _resolved(paths or found) or _looked_in(agents)
-        if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
+    logs = _logs_named(paths)
+    with _reading(logs, store, tokenizer, keep_text, sample_map, workers, strict, quiet) as (
+        opened,
+        where,
+    ):
         made = report_on(opened, where, filters=filters, by="session", prices=prices, rules=rules)
     answer = verdicts_on(made, wanted, before)
     write_output(lambda out: write_check(answer, form, out), output, force=force)
@@ -964,12 +955,11 @@ def watch(
 
     filters = _filters(since, until, model, project)
     _check_files(prices)
-    agents = [] if paths else _default_logs()
-    found = _existing(agents)
-    if not paths and not found:
-        _print_where_it_looked(agents)
+    logs = _logs_named(paths)
+    if not logs.paths:
+        _print_where_it_looked(logs.agents)
         return
-    where = _resolved(paths or found)
+    where = _resolved(logs.paths)
     with _repeated_looks(where, store, tokenizer) as look:
         if follow:
             watching.follow(
@@ -1084,12 +1074,11 @@ def export(
     if html is not None:
         check_output(str(html), force=force)
     _check_files(prices, rules)
-    agents = [] if paths else _default_logs()
-    found = _existing(agents)
-    with _open_store(store, tokenizer) as opened:
-        where = _resolved(paths or found) or _looked_in(agents)
-        if paths or found:
-            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
+    logs = _logs_named(paths)
+    with _reading(logs, store, tokenizer, keep_text, sample_map, workers, strict, quiet) as (
+        opened,
+        where,
+    ):
         files: dict[Path, int] = {}
         if targets:
             build_tables(opened, where, filters=filters, prices=prices, rules=rules)
@@ -1193,6 +1182,43 @@ def sql(
         raise ForkpointError(":memory: keeps nothing between commands: name a file with --store")
     with _open_store(store, tokenizer, read_only=True) as opened:
         write_answer(run_query(opened, query), form, sys.stdout)
+
+
+class _Logs(NamedTuple):
+    """What a command is to read."""
+
+    paths: list[Path]
+    """As named, else where this machine's agents keep logs; empty where there are none."""
+    agents: list[AgentLogs]
+    """Whose logs were looked for, as no path was named."""
+
+
+def _logs_named(paths: Sequence[Path] | None) -> _Logs:
+    if paths:
+        return _Logs(list(paths), [])
+    agents = _default_logs()
+    return _Logs(_existing(agents), agents)
+
+
+@contextmanager
+def _reading(
+    logs: _Logs,
+    store: str | None,
+    tokenizer: Tokenizer,
+    keep_text: bool,
+    sample_map: str | None,
+    workers: int | None,
+    strict: bool,
+    quiet: bool,
+) -> Iterator[tuple[Store, list[Path]]]:
+    """Open the store, read what is new, and give the paths that an answer is about. Without any logs
+    those are where they were looked for, so that the answer is still of the form that was asked for.
+    """
+    with _open_store(store, tokenizer) as opened:
+        where = _resolved(logs.paths) or _looked_in(logs.agents)
+        if logs.paths:
+            _ingest(opened, where, tokenizer, keep_text, sample_map, workers, strict, quiet)
+        yield opened, where
 
 
 @contextmanager
