@@ -9,7 +9,7 @@ step is one turn of the model: everything it wrote until somebody else's turn.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,24 @@ from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.siblings import TokenIds, read_contents
 from forkpoint.analysis.store import Store
+from forkpoint.analysis.tree import Floats
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceSide:
-    """A branch, by the rollouts below it."""
+    """A branch, and the one of the rollouts below it that is shown.
+
+    Attributes:
+        value: V, the mean reward of its rollouts.
+        rollouts: how many took it.
+        reward: of the rollout shown. A branch may fork further down, and what goes on from there may
+            earn anything: so the best rollout of the chosen branch is shown, the worst of the rejected.
+        trace: that rollout.
+    """
 
     value: float
     rollouts: int
+    reward: float
     trace: str
 
 
@@ -66,7 +76,7 @@ class PreferencePair:
         sides = {
             f"{name}_{key}": getattr(side, key)
             for name, side in (("chosen", self.chosen_side), ("rejected", self.rejected_side))
-            for key in ("value", "rollouts", "trace")
+            for key in ("value", "rollouts", "reward", "trace")
         }
         return {
             "prompt": self.prompt,
@@ -119,7 +129,7 @@ def _pair(forks: RolloutForks, fork: int, reader: _Reader) -> PreferencePair | N
     best, worst = int(usable[value.argmax()]), int(usable[value.argmin()])
     if forks.values[0][best] <= forks.values[0][worst]:
         return None
-    chosen, rejected = int(tree.branch[best]), int(tree.branch[worst])
+    chosen, rejected = _shown(forks, best, np.nanargmax), _shown(forks, worst, np.nanargmin)
     texts = reader.step(int(trees.leaf[chosen]), int(trees.leaf[rejected]), depth)
     if texts is None:
         return None
@@ -131,20 +141,26 @@ def _pair(forks: RolloutForks, fork: int, reader: _Reader) -> PreferencePair | N
         shared_tokens=depth - texts.start,
         path=path,
         line=line,
-        chosen_side=_side(forks, best),
-        rejected_side=_side(forks, worst),
+        chosen_side=_side(forks, best, chosen),
+        rejected_side=_side(forks, worst, rejected),
         prompt=texts.prompt,
         chosen=texts.chosen,
         rejected=texts.rejected,
     )
 
 
-def _side(forks: RolloutForks, branch: int) -> PreferenceSide:
-    rollout = int(forks.trees.rollout[forks.forks.branch[branch]])
+def _shown(forks: RolloutForks, branch: int, pick: Callable[[Floats], np.intp]) -> int:
+    """Place in the trees of the branch's rollout whose reward is picked; of equals, the first."""
+    first, end = int(forks.forks.branch[branch]), int(forks.forks.branch_end[branch])
+    return first + int(pick(forks.reward[first:end]))
+
+
+def _side(forks: RolloutForks, branch: int, shown: int) -> PreferenceSide:
     return PreferenceSide(
         value=float(forks.values[0][branch]),
         rollouts=int(forks.forks.counts[branch]),
-        trace=forks.grouped.table.ids[rollout],
+        reward=float(forks.reward[shown]),
+        trace=forks.grouped.table.ids[int(forks.trees.rollout[shown])],
     )
 
 

@@ -206,6 +206,25 @@ def test_two_branches_with_rewards_give_a_pair_of_token_ids(tmp_path: Path) -> N
     assert row["shared_prefix"]["line"] == 1
 
 
+def test_a_pair_shows_the_best_of_the_better_way_and_the_worst_of_the_worse(tmp_path: Path) -> None:
+    better = [([1, 2, 2], -1.0), ([1, 2, 3], 1.0), ([1, 2, 4], 0.5)]
+    worse = [([1, 5, 6], 0.0), ([1, 5, 7], -1.0), ([1, 5, 8], 0.25)]
+    write_ids(tmp_path, {"a": [*better, *worse]})
+    with ingested(tmp_path) as store:
+        pairs = {pair.fork_tokens: pair for pair in build_pairs(store, [tmp_path])}
+    pair = pairs[42]
+    assert (pair.chosen, pair.rejected) == ([2, 3], [5, 7])
+    assert pair.chosen_side.value == pytest.approx(0.5 / 3)
+    assert pair.rejected_side.value == pytest.approx(-0.75 / 3)
+    assert (pair.chosen_side.reward, pair.rejected_side.reward) == (1.0, -1.0)
+    assert (pair.chosen_side.rollouts, pair.rejected_side.rollouts) == (3, 3)
+    assert pair.line == 2
+    assert pair.chosen_side.trace.startswith("a-1")
+    assert pair.rejected_side.trace.startswith("a-4")
+    row = json.loads(as_json_line(pair))
+    assert (row["chosen_reward"], row["rejected_reward"]) == (1.0, -1.0)
+
+
 def test_chats_give_pairs_of_the_models_turns_and_forks_of_others_give_none(tmp_path: Path) -> None:
     write_chats(
         tmp_path,
