@@ -18,6 +18,8 @@ One JSON object per line. Lines form a chain through ``uuid`` and ``parentUuid``
   state no parent: each goes on with its agent's.
 - The system prompt and the tool definitions are not logged: each chain begins with an ``unlogged``
   segment, equal for sessions of one version in one folder.
+- Ids of tool calls are random, so they are no part of a segment: blocks become the segments that
+  `chat` makes of them, and a conversation grows the same tree as in a log of API calls.
 """
 
 from __future__ import annotations
@@ -31,14 +33,18 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Reread, Tree
+from forkpoint.parsers.chat import Segment, call_segment, extend_all
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
 from forkpoint.parsers.qwen_code import is_qwen_line
+from forkpoint.parsers.raw_json import canonical_value
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage
 
 T = TypeVar("T")
 
 _MESSAGE_TYPES = frozenset({"user", "assistant"})
 _LINE_TYPES = _MESSAGE_TYPES | {"progress"}
+_CALL_BLOCKS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+_MEDIA_BLOCKS = frozenset({"image", "document"})
 _REMEMBERED_LINES = 64
 _REMEMBERED_CALLS = 16
 
@@ -62,11 +68,10 @@ class _Block(msgspec.Struct):
     type: str = ""
     text: str | None = None
     thinking: str | None = None
+    signature: str | None = None
     data: Any = None
-    id: str | None = None
     name: str | None = None
     input: Any = None
-    tool_use_id: str | None = None
     content: Any = None
     source: Any = None
 
@@ -488,8 +493,7 @@ class _Session:
             if isinstance(block, str):
                 node = extend(node, Kind.TEXT, role, block)
             else:
-                kind, text = _canonical(block)
-                node = extend(node, kind, role, text)
+                node = extend_all(self.tree, node, _segments(block, role))
         return node
 
     def _respond(
@@ -595,25 +599,48 @@ def _only_tool_results(content: str | list[_Block | str] | None) -> bool:
     )
 
 
-def _canonical(block: _Block) -> tuple[Kind, str]:
-    """A content block as the text that identifies it, whatever spacing the log was written with."""
+def _segments(block: _Block, role: str) -> list[Segment]:
+    """A content block as `chat` takes it apart, whatever spacing the log was written with."""
     kind = block.type
     if kind == "text":
-        return Kind.TEXT, block.text or ""
-    if kind == "tool_use":
-        return Kind.TOOL_CALL, _encode((block.id, block.name, block.input)).decode()
+        return [Segment(Kind.TEXT, role, block.text or "")]
+    if kind in _CALL_BLOCKS:
+        return [call_segment(role, block.name, _argument_text(block.input))]
     if kind == "tool_result":
-        content = block.content
-        if not isinstance(content, str):
-            content = _encode(content).decode()
-        return Kind.TOOL_RESULT, f"{block.tool_use_id}\n{content}"
+        return _result_segments(block.content, role)
     if kind == "thinking":
-        return Kind.THINKING, block.thinking or ""
+        return [Segment(Kind.THINKING, role, block.thinking or block.signature or "")]
     if kind == "redacted_thinking":
-        return Kind.THINKING, _encode(block.data).decode()
-    if kind in ("image", "document"):
-        return Kind.MEDIA, _encode(block.source).decode()
-    return Kind.TEXT, _encode(block).decode()
+        return [Segment(Kind.THINKING, role, _encode(block.data).decode())]
+    if kind in _MEDIA_BLOCKS:
+        source = {"type": kind, "source": block.source}
+        return [Segment(Kind.MEDIA, role, canonical_value(source))]
+    return [Segment(Kind.TEXT, role, _encode(block).decode())]
+
+
+def _argument_text(arguments: Any) -> str:
+    if arguments is None or isinstance(arguments, str):
+        return arguments or ""
+    return canonical_value(arguments)
+
+
+def _result_segments(content: Any, role: str) -> list[Segment]:
+    """A tool's result: its parts, each text as a tool result and each image as media."""
+    if not isinstance(content, list):
+        return [Segment(Kind.TOOL_RESULT, role, _argument_text(content))]
+    found = [_result_segment(part, role) for part in content]
+    return found or [Segment(Kind.TOOL_RESULT, role, "")]
+
+
+def _result_segment(part: Any, role: str) -> Segment:
+    if isinstance(part, str):
+        return Segment(Kind.TOOL_RESULT, role, part)
+    fields = part if isinstance(part, dict) else {}
+    kind, text = fields.get("type"), fields.get("text")
+    if kind == "text" and isinstance(text, str):
+        return Segment(Kind.TOOL_RESULT, role, text)
+    of = Kind.MEDIA if kind in ("image", "document") else Kind.TOOL_RESULT
+    return Segment(of, role, canonical_value(part))
 
 
 def _usage(usage: _Usage | None) -> Usage | None:

@@ -34,6 +34,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Reread, Tree
+from forkpoint.parsers.chat import call_segment
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage
 
@@ -327,10 +328,11 @@ _compact = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",",
 
 
 def _called(name: str, item: _Item, arguments: Any) -> str:
-    called = {"name": name, "arguments": arguments}
-    if item.namespace is not None:
-        called["namespace"] = item.namespace
-    return _compact(called)
+    """A tool call in `chat`'s words: its name, then its arguments as the model wrote them."""
+    name = f"{item.namespace}.{name}" if item.namespace is not None else name
+    if arguments is not None and not isinstance(arguments, str):
+        arguments = _compact(arguments)
+    return call_segment("assistant", name, arguments or "").text
 
 
 _GENERATED_CALLS: dict[str, Callable[[_Item], str]] = {

@@ -179,7 +179,11 @@ def canonical(raw: msgspec.Raw, what: str, *, without: Sequence[str] = ()) -> st
     Raises:
         ValueError: it is not JSON, or holds a number that no computer has.
     """
-    value = decode_value(raw, what)
+    return canonical_value(decode_value(raw, what), without=without)
+
+
+def canonical_value(value: Any, *, without: Sequence[str] = ()) -> str:
+    """The same of a value that is decoded already."""
     if isinstance(value, dict):
         dropped = {*CACHE_MARKERS, *without}
         value = {

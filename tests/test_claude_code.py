@@ -9,10 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from recording_tree import Parsed, RecordingTree, Seen, parse_file, parse_tail
 
 from forkpoint.parsers.base import Reread
+from forkpoint.parsers.chat import content_segments
 from forkpoint.parsers.claude_code import ClaudeCode
 from forkpoint.parsers.logs import HEAD_BYTES, Log, read_head
 from forkpoint.parsers.records import Call, Kind, Trace, Usage
@@ -61,11 +63,11 @@ def text(words: str) -> list[Row]:
 
 
 def tool(name: str) -> list[Row]:
-    return [{"type": "tool_use", "id": name, "name": "Bash", "input": {"command": "ls"}}]
+    return [{"type": "tool_use", "id": name, "name": "Bash", "input": {"command": name}}]
 
 
 def result(name: str, content: str) -> list[Row]:
-    return [{"type": "tool_result", "tool_use_id": name, "content": content}]
+    return [{"type": "tool_result", "tool_use_id": name, "content": f"{name}: {content}"}]
 
 
 def with_usage(line: Row, usage: Row | None) -> Row:
@@ -94,8 +96,9 @@ def said(parsed: Parsed, node: int | None) -> list[str]:
 def _words(seen: Seen) -> str:
     content = str(seen.content)
     if seen.kind is Kind.TOOL_CALL:
-        return f"call {json.loads(content)[0]}"
-    return content.replace("\n", ": ") if seen.kind is Kind.TOOL_RESULT else content
+        name, arguments = content.split("\n")
+        return f"call {json.loads(arguments)['command'] if name == 'Bash' else name}"
+    return content
 
 
 def prompts(parsed: Parsed) -> list[list[str]]:
@@ -313,22 +316,87 @@ def test_each_kind_of_block_is_a_segment_of_its_kind(tmp_path: Path) -> None:
         tmp_path,
         user("u1", None, [{"type": "image", "source": source}, *text("what is this?")]),
         answer("a1", "u1", "m1", [{"type": "redacted_thinking", "data": "EvcC"}]),
-        answer("a2", "a1", "m1", [{"type": "server_tool_use", "id": "s1", "name": "web"}]),
-        user("r1", "a2", [{"type": "tool_result", "tool_use_id": "s1", "content": text("a cat")}]),
-        answer("a3", "r1", "m2", "plain"),
+        answer("a2", "a1", "m1", [{"type": "thinking", "thinking": "", "signature": "c2ln"}]),
+        answer("a3", "a2", "m1", [{"type": "server_tool_use", "id": "s1", "name": "web"}]),
+        user("r1", "a3", [{"type": "tool_result", "tool_use_id": "s1", "content": text("a cat")}]),
+        answer("a4", "r1", "m2", "plain"),
     )
     assert parsed.issues == []
     path = parsed.tree.path(parsed.calls[-1].completion or 0)
-    assert [(seen.kind, seen.role) for seen in path[1:]] == [
-        (Kind.MEDIA, "user"),
-        (Kind.TEXT, "user"),
-        (Kind.THINKING, "assistant"),
-        (Kind.TEXT, "assistant"),
-        (Kind.TOOL_RESULT, "user"),
-        (Kind.TEXT, "assistant"),
+    assert path[1:] == [
+        Seen(
+            Kind.MEDIA,
+            "user",
+            json.dumps({"type": "image", "source": source}, separators=(",", ":")),
+        ),
+        Seen(Kind.TEXT, "user", "what is this?"),
+        Seen(Kind.THINKING, "assistant", '"EvcC"'),
+        Seen(Kind.THINKING, "assistant", "c2ln"),
+        Seen(Kind.TOOL_CALL, "assistant", "web\n"),
+        Seen(Kind.TOOL_RESULT, "user", "a cat"),
+        Seen(Kind.TEXT, "assistant", "plain"),
     ]
-    assert "iVBO" in path[1].content
-    assert "a cat" in path[5].content
+
+
+def test_ids_of_tool_calls_are_no_part_of_what_was_sent(tmp_path: Path) -> None:
+    """They are random: two sessions that make the same calls are one path."""
+
+    def session(ids: str) -> list[Row]:
+        call = {
+            "type": "tool_use",
+            "id": ids,
+            "name": "Bash",
+            "input": {"command": "ls", "cwd": None},
+        }
+        parts = [*text("a.py"), {"type": "tool_reference", "tool_name": "Read"}]
+        results = {"type": "tool_result", "tool_use_id": ids, "content": parts}
+        return [
+            user(f"u-{ids}", None, "hello"),
+            answer(f"a-{ids}", f"u-{ids}", f"m-{ids}", [call]),
+            user(f"r-{ids}", f"a-{ids}", [results]),
+            answer(f"b-{ids}", f"r-{ids}", f"n-{ids}", text("one file")),
+        ]
+
+    parsed = read(tmp_path, *session("one"), *session("two"))
+    first, second = (parsed.calls[number].completion for number in (1, 3))
+    assert first == second
+    assert [seen.content for seen in parsed.tree.path(first or 0)][2:] == [
+        'Bash\n{"command":"ls"}',
+        "a.py",
+        '{"type":"tool_reference","tool_name":"Read"}',
+        "one file",
+    ]
+
+
+def test_a_conversation_has_the_segments_that_it_has_in_a_log_of_api_calls(tmp_path: Path) -> None:
+    """Whatever a message may hold: both programs are sent the same blocks."""
+    blocks: list[Row] = [
+        {"type": "text", "text": "look"},
+        {"type": "image", "source": {"type": "url", "url": "x"}},
+        {"type": "tool_result", "tool_use_id": "t", "content": "found"},
+        {"type": "tool_result", "tool_use_id": "t"},
+        {"type": "tool_result", "tool_use_id": "t", "content": []},
+        {"type": "tool_result", "tool_use_id": "t", "content": [*text("a"), *text("b")]},
+        {"type": "tool_result", "content": [{"type": "image", "source": {"data": "iVBO"}}]},
+    ]
+    said_by_model: list[Row] = [
+        {"type": "thinking", "thinking": "hm", "signature": "s"},
+        {"type": "thinking", "thinking": "", "signature": "s"},
+        {
+            "type": "tool_use",
+            "id": "t",
+            "name": "Bash",
+            "input": {"b": 1, "a": [None, "é"], "c": None},
+        },
+        {"type": "tool_use", "id": "t", "name": "Bash", "input": {}},
+    ]
+    for role, content in (("user", blocks), ("assistant", said_by_model)):
+        first = user("u1", None, content) if role == "user" else answer("u1", None, "m1", content)
+        parsed = read(tmp_path, first, answer("a9", "u1", "m9", text("end")))
+        found = [tuple(seen) for seen in parsed.tree.path(parsed.calls[-1].prompt)[1:]]
+        logged = msgspec.Raw(msgspec.json.encode(content))
+        expected = content_segments(logged, Kind.TEXT, role)
+        assert found == [tuple(each) for each in expected]
 
 
 # --- Whose calls --------------------------------------------------------------------------------
@@ -802,7 +870,7 @@ def test_half_surrogates_and_numbers_json_forbids_are_read(tmp_path: Path) -> No
         answer("a2", "u2", "m2", text("y")),
     )
     assert parsed.issues == []
-    assert prompts(parsed)[1] == ["whole \U0001f600 cut ?", "call t1", "x"]
+    assert prompts(parsed)[1] == ["whole \U0001f600 cut ?", "call echo ?", "x"]
     assert (parsed.traces[0].id, parsed.traces[0].project) == ("s?", "/?")
     assert parsed.log.checkpoint
 
@@ -810,7 +878,7 @@ def test_half_surrogates_and_numbers_json_forbids_are_read(tmp_path: Path) -> No
 @pytest.mark.parametrize("depth", range(900, 1000, 7))
 def test_input_nested_to_any_depth_is_read_or_one_issue(tmp_path: Path, depth: int) -> None:
     nested = "[" * depth + "]" * depth
-    line = json.dumps(answer("a1", None, "m1", tool("t1"))).replace('{"command": "ls"}', nested)
+    line = json.dumps(answer("a1", None, "m1", tool("t1"))).replace('{"command": "t1"}', nested)
     assert nested in line
     parsed = read(tmp_path, line, answer("a2", "a1", "m2", text("x")))
     assert len(parsed.issues) + len(parsed.calls) == 2

@@ -417,8 +417,7 @@ def function_call(command: str) -> Row:
 
 
 def called(command: str) -> str:
-    fields = {"arguments": json.dumps({"cmd": command}), "name": "exec_command"}
-    return json.dumps(fields, separators=(",", ":"))
+    return f"exec_command\n{json.dumps({'cmd': command})}"
 
 
 def test_a_prompt_ends_before_what_the_model_wrote_and_the_next_one_holds_it(
@@ -567,16 +566,16 @@ def test_every_kind_of_item_becomes_a_segment(tmp_path: Path) -> None:
         Seen(Kind.MEDIA, "tool", image),
         Seen(Kind.TOOL_RESULT, "tool", '{"content":"old","success":true}'),
         Seen(Kind.THINKING, "assistant", "thought"),
-        Seen(Kind.TOOL_CALL, "assistant", '{"arguments":"*** Begin","name":"apply_patch"}'),
+        Seen(Kind.TOOL_CALL, "assistant", "apply_patch\n*** Begin"),
         Seen(
             Kind.TOOL_CALL,
             "assistant",
-            '{"arguments":{"command":["ls"],"type":"exec"},"name":"local_shell"}',
+            'local_shell\n{"command":["ls"],"type":"exec"}',
         ),
         Seen(
             Kind.TOOL_CALL,
             "assistant",
-            '{"arguments":{"query":"tides","type":"search"},"name":"web_search"}',
+            'web_search\n{"query":"tides","type":"search"}',
         ),
     ]
     assert len(parsed.tree.path(parsed.calls[0].prompt)) == 8

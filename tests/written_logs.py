@@ -940,10 +940,6 @@ def _no_cache_writes(why: str) -> dict[str, str]:
     return lacking(f"{why}, so writes are billed as plain input", "cache_write_tokens", "cost_usd")
 
 
-_BYTES = (
-    "its parser writes tool calls into segments in bytes of its own (with ids, or as JSON), and "
-    "positions between billed ends go by bytes"
-)
 _NO_TOOLS = (
     "its one tool is not logged: the tokens of the tool definitions are spread over the whole prompt "
     "and not put at its beginning, which all runs share"
@@ -975,13 +971,12 @@ FORMATS = (
         lacks=lacking(_NO_TOOLS, "tree_tokens", "overlap_ratio", "ideal_hit_rate"),
     ),
     Format("pi-session", pi_session, kind=PARTIAL),
-    Format("claude-code", claude_code, kind=PARTIAL, lacks=lacking(_BYTES, "ideal_hit_rate")),
+    Format("claude-code", claude_code, kind=PARTIAL),
     Format(
         "codex",
         codex,
         kind=PARTIAL,
-        lacks=_no_cache_writes("token counts have cached input only")
-        | lacking(_BYTES, "ideal_hit_rate"),
+        lacks=_no_cache_writes("token counts have cached input only"),
     ),
     Format(
         "gemini-cli",
