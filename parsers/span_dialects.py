@@ -22,6 +22,7 @@ _GENAI = re.compile(
 )
 _MARKS = (b'"attributes', b'"resourceSpans"', b'"resourceLogs"')
 """One of these stands at the beginning of each file of spans: most other files are known by this."""
+_SUMMARY_MARK = b'"attributeSummary"'
 
 
 class Claim(NamedTuple):
@@ -37,6 +38,8 @@ class Claim(NamedTuple):
 def claim_of(head: Head) -> Claim | None:
     """Which parser reads a file, and why; ``None`` if it holds no spans, or span objects without any
     attribute that concerns model calls."""
+    if _is_summary(head):
+        return Claim("openinference", "the summary of a capture: names of attributes, no spans")
     if not any(mark in head.data for mark in _MARKS):
         return None
     is_request = begins_as_request(head)
@@ -52,3 +55,16 @@ def claim_of(head: Head) -> Claim | None:
     if is_request:
         return Claim("otel-genai", "OTLP JSON; the first spans have no GenAI attributes")
     return None
+
+
+def _is_summary(head: Head) -> bool:
+    """Whether a file is what OpenInference's capture script for Vercel's AI SDK leaves beside the
+    spans (``capture-results.json``): which attributes they had."""
+    if _SUMMARY_MARK not in head.data or not isinstance(head.document, dict):
+        return False
+    names = head.document.get("attributeSummary")
+    return (
+        "captureDate" in head.document
+        and isinstance(names, dict)
+        and any(isinstance(names.get(kind), list) for kind in ("ai", "genAi"))
+    )

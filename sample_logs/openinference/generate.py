@@ -198,9 +198,28 @@ def sdk_span(trace: str, own: str, parent: str | None, name: str, times: tuple[i
     return json.dumps(body, separators=(",", ":")) + "\n"
 
 
+def capture_results() -> list[str]:
+    """What a capture leaves beside its spans."""
+    body = {
+        "captureDate": "2026-03-01T09:00:00.000Z",
+        "results": [{"name": "generateText", "success": True}],
+        "attributeSummary": {
+            "genAi": ["gen_ai.request.model", "gen_ai.usage.input_tokens"],
+            "ai": ["ai.model.id", "ai.operationId", "ai.usage.inputTokens"],
+            "other": ["operation.name"],
+        },
+    }
+    return [json.dumps(body, indent=2), "\n"]
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
-    for name, lines in (("phoenix.jsonl", phoenix()), ("ai-sdk.jsonl", ai_sdk())):
+    files = {
+        "phoenix.jsonl": phoenix(),
+        "ai-sdk.jsonl": ai_sdk(),
+        "capture-results.json": capture_results(),
+    }
+    for name, lines in files.items():
         (folder / name).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
