@@ -747,6 +747,29 @@ def test_the_real_logs_have_the_known_samples_and_usage(real_logs: Path) -> None
         assert len({call.identity for call in result.calls}) == len(result.calls)
 
 
+UNLOGGED = {
+    "test_eval_log__log_tool_call_error.json": (1, 1),
+    "test_logs__2025-05-12T20-28-13-04-00_no-samples.json": (192, 6),
+}
+"""Input and output tokens that a header counts beyond the samples in its log."""
+
+
+@pytest.mark.real
+def test_the_real_headers_count_what_the_samples_count_where_all_samples_are_there(
+    real_logs: Path,
+) -> None:
+    facts = json.loads((real_logs / "FACTS.json").read_text())
+    for name, fact in {**facts["inspect_eval"], **facts["inspect_json"]}.items():
+        path = real_logs / name
+        usages = [call.usage for call in parse_file(PARSER, path).calls if call.usage]
+        header = (fact["header_model_usage"] or {}).values()
+        left = tuple(
+            sum(each[key] for each in header) - sum(getattr(usage, key) or 0 for usage in usages)
+            for key in ("input_tokens", "output_tokens")
+        )
+        assert left == UNLOGGED.get(path.name, (0, 0)), name
+
+
 @pytest.mark.real
 def test_one_evaluation_in_two_files_holds_the_same_calls(real_logs: Path) -> None:
     folder = real_logs / "inspect-ai" / "inspect_ai-tests"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_tree import Parsed, parse_file
+from recording_tree import Parsed, Seen, parse_file
 
 from forkpoint.parsers.kv_cache_tester import KvCacheTester
 from forkpoint.parsers.logs import HEAD_BYTES, Head, read_head
@@ -239,3 +240,28 @@ def test_the_real_sessions_have_the_known_requests_blocks_and_tokens(real_logs: 
                 "requests", "subagents", "blocks", "unique", "input_tokens", "output_tokens",
             )
         }  # fmt: skip
+
+
+@pytest.mark.real
+def test_the_real_sessions_share_as_many_blocks_from_request_to_request_as_is_known(
+    real_logs: Path,
+) -> None:
+    facts = json.loads((real_logs / "FACTS.json").read_text())
+    unsorted = 0
+    for name, fact in facts["kv_cache_tester_files"].items():
+        result = parse_file(PARSER, real_logs / "serving-trace" / "kv-cache-tester" / name)
+        shared = blocks = 0
+        before: dict[str, list[Seen]] = {}
+        for call in result.calls:
+            path = result.tree.path(call.prompt)
+            if call.trace in before:
+                shared += len(commonprefix([before[call.trace], path]))
+                blocks += len(path)
+            before[call.trace] = path
+        assert shared / blocks == pytest.approx(fact["consecutive_prefix_rate"], abs=1e-6)
+        times = [call.started_at for call in result.calls if call.started_at]
+        assert (times == sorted(times)) == fact["time_sorted"]
+        unsorted += not fact["time_sorted"]
+    summary = facts["kv_cache_tester_summary"]
+    assert len(facts["kv_cache_tester_files"]) == summary["files"]
+    assert unsorted == summary["not_time_sorted"] == 4

@@ -243,3 +243,32 @@ def test_only_the_logs_of_this_format_are_claimed(real_logs: Path) -> None:
 def test_a_missing_file_is_an_issue(tmp_path: Path) -> None:
     records = list(PARSER.parse(Log(tmp_path / "absent.jsonl"), RecordingTree()))
     assert len(records) == 1
+
+
+@pytest.mark.real
+def test_the_real_prompts_share_as_many_characters_as_is_known(real_logs: Path) -> None:
+    facts = json.loads((real_logs / "FACTS.json").read_text())["llm_call_jsonl"]
+    for name, fact in facts.items():
+        parsed = parse_file(PARSER, real_logs / name)
+        prompts = [text(parsed, call.prompt) for call in parsed.calls]
+        before = [
+            max((common(prompt, each) for each in prompts[:number]), default=0)
+            for number, prompt in enumerate(prompts)
+        ]
+        consecutive = sum(common(one, two) for one, two in itertools.pairwise(prompts))
+        assert sum(before) == fact["prefix_share_chars_any_previous"], name
+        assert consecutive == fact["prefix_share_chars_consecutive"], name
+        rate = sum(before) / sum(map(len, prompts))
+        assert rate == pytest.approx(fact["char_prefix_rate"], abs=1e-6)
+
+
+def common(one: str, two: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    low, high = 0, min(len(one), len(two))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == two[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,44 @@ def test_each_claude_code_file_agrees_on_its_own(
         assert totals.output_tokens == usage["output"], name
 
 
+def test_each_claude_code_folder_counts_a_call_of_several_files_once(
+    store: Store, real_logs: Path, facts: dict[str, Any]
+) -> None:
+    for name, fact in facts["claude_code_summary"].items():
+        report = report_on(store, real_logs / "claude-code" / name)
+        usage = fact["global_dedup_usage_max_output"]
+        assert report.sources.files == fact["files"]
+        assert report.totals.calls == fact["global_unique_calls"]
+        assert report.totals.uncached_input_tokens == usage["input"]
+        assert report.totals.cache_read_tokens == usage["read"]
+        assert report.totals.cache_write_tokens == usage["write"]
+        assert report.totals.cache_write_5m_tokens == usage["w5m"]
+        assert report.totals.cache_write_1h_tokens == usage["w1h"]
+        assert report.totals.output_tokens == usage["output"]
+
+
+def test_each_claude_code_file_has_the_known_models_times_and_hit_rate(
+    store: Store, real_logs: Path, facts: dict[str, Any]
+) -> None:
+    for name, fact in facts["claude_code_files"].items():
+        report = report_on(store, real_logs / name)
+        assert report.cache.hit_rate == pytest.approx(fact["cache_read_ratio"], abs=1e-6), name
+        assert report.sources.issues == fact["bad_lines"] == 0
+        models, first, last, sidechains = store.rows(
+            """
+            SELECT list(DISTINCT model), min(started_at), max(started_at), count_if(sidechain)
+            FROM scope_calls
+            """
+        )[0]
+        assert set(models) == set(fact["models"])
+        assert fact["first_ts"] <= stamp(first) <= stamp(last) <= fact["last_ts"]
+        assert (sidechains > 0) == (fact["sidechain_lines"] > 0)
+
+
+def stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
 def test_claude_code_cost_equals_pricing_each_call_by_itself(store: Store, real_logs: Path) -> None:
     totals = report_on(store, real_logs / "claude-code").totals
     rows = store.rows(
@@ -143,7 +182,41 @@ def test_each_codex_file_agrees_on_its_own(
         assert totals.output_tokens == usage["output_tokens"], name
 
 
-def test_mooncake_blocks_are_exact(store: Store, real_logs: Path) -> None:
+def test_snapshots_of_one_codex_thread_count_as_its_longest(
+    store: Store, real_logs: Path, facts: dict[str, Any]
+) -> None:
+    fact = facts["codex_summary"]
+    report = report_on(store, real_logs / "codex")
+    usage = fact["usage_longest_snapshot_per_session"]
+    totals = report.totals
+    assert report.sources.files == fact["files"]
+    assert totals.traces == fact["sessions"]
+    assert totals.calls == fact["calls_longest_snapshot_per_session"]
+    assert totals.input_tokens == usage["input_tokens"]
+    assert totals.cache_read_tokens == usage["cached_input_tokens"]
+    assert totals.output_tokens == usage["output_tokens"]
+    assert totals.reasoning_tokens == usage["reasoning_output_tokens"]
+    assert (totals.input_tokens or 0) + (totals.output_tokens or 0) == usage["total_tokens"]
+
+
+def test_each_codex_file_has_the_known_models_and_hit_rate(
+    store: Store, real_logs: Path, facts: dict[str, Any]
+) -> None:
+    for name, fact in facts["codex"].items():
+        report = report_on(store, real_logs / name)
+        assert report.sources.issues == fact["bad_lines"] == 0
+        assert report.cache.hit_rate == pytest.approx(fact["cached_ratio"], abs=1e-6), name
+        # Each sum equals the newest running total, so no repeated event counts twice.
+        final = fact["final_total_token_usage"]
+        assert fact["sum_equals_final"]
+        assert report.totals.input_tokens == final["input_tokens"]
+        assert report.totals.reasoning_tokens == final["reasoning_output_tokens"]
+        models = store.rows("SELECT DISTINCT model FROM scope_calls")
+        assert {model for (model,) in models} == set(fact["models"])
+
+
+def test_mooncake_blocks_are_exact(store: Store, real_logs: Path, facts: dict[str, Any]) -> None:
+    (fact,) = facts["mooncake"].values()
     folder = real_logs / "serving-trace" / "mooncake"
     report = report_on(store, folder)
     assert report.totals.calls == 3_993
@@ -161,6 +234,8 @@ def test_mooncake_blocks_are_exact(store: Store, real_logs: Path) -> None:
         """
     )[0]
     assert (blocks, unique) == (121_877, 43_924)
+    assert blocks - unique == fact["prefix_hit_blocks"]
+    assert round(1 - unique / blocks, 6) == fact["infinite_cache_block_hit_rate"]
     assert round(1 - unique / blocks, 6) == 0.639604
     # The token rate that published analyses of this trace give: whole blocks but each last one.
     assert report.cache.ideal_hit_rate == pytest.approx(0.6512, abs=5e-5)

@@ -67,6 +67,8 @@ def test_tau_bench_trials_pass_as_the_facts_say(real_logs: Path, facts: dict[str
     for k, share in found.rollouts.pass_hat.items():
         assert share == pytest.approx(fact["pass_hat"][str(k)], abs=1e-6)
     assert found.rollouts.distinct_turns <= found.rollouts.turns == 2454
+    assert sum(row.mean_reward == 0 for row in found.groups) == fact["all_fail"]
+    assert sum(row.mean_reward == 1 for row in found.groups) == fact["all_pass"]
 
 
 def test_games_of_24_sampled_a_hundred_times_agree_and_succeed_as_the_facts_say(
