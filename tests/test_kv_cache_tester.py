@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +255,8 @@ def test_the_real_sessions_share_as_many_blocks_from_request_to_request_as_is_kn
         for call in result.calls:
             path = result.tree.path(call.prompt)
             if call.trace in before:
-                shared += len(commonprefix([before[call.trace], path]))
+                pairs = zip(before[call.trace], path, strict=False)
+                shared += sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
                 blocks += len(path)
             before[call.trace] = path
         assert shared / blocks == pytest.approx(fact["consecutive_prefix_rate"], abs=1e-6)
