@@ -64,6 +64,7 @@ CALL_COLUMNS = (
     "prompt",
     "completion",
     "text",
+    "text_start",
     "input_tokens",
     "cache_read_tokens",
     "cache_write_tokens",
@@ -442,6 +443,7 @@ def _call_row(task: Task, tree: ShardTree, call: Call) -> tuple[Any, ...]:
         tree.node_hashes[call.prompt],
         None if call.completion is None else tree.node_hashes[call.completion],
         None if call.text is None else tree.node_hashes[call.text],
+        call.text_start,
         *(
             (None,) * 6
             if usage is None

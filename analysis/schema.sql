@@ -72,6 +72,7 @@ CREATE TABLE calls (
     prompt             UUID NOT NULL,  -- node where the prompt ends
     completion         UUID,
     text               UUID,           -- where token ids were logged with their text: its end as text
+    text_start         BIGINT,         -- bytes of that text that are the prompt's, if it is one text
     input_tokens       BIGINT,         -- billed, inclusive: uncached + cache read + cache write
     cache_read_tokens  BIGINT,
     cache_write_tokens BIGINT,

@@ -27,10 +27,11 @@ from forkpoint.errors import ForkpointError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised with every change of schema.sql that an older forkpoint cannot read.
 
-1: first version. 2: token scores, texts beside token ids, choices.
+1: first version. 2: token scores, texts beside token ids, choices. 3: ends of
+prompts in texts beside token ids.
 """
 
 MEMORY = ":memory:"

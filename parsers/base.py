@@ -67,6 +67,11 @@ class Tree(Protocol):
         ...
 
 
+def text_bytes(text: str) -> int:
+    """Length in UTF-8, as trees count it: half a surrogate pair is three bytes."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 class Parser(Protocol):
     """One log format. Parsers are stateless: one instance reads any number of files."""
 

@@ -31,7 +31,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 
-from forkpoint.parsers.base import ROOT, Tree
+from forkpoint.parsers.base import ROOT, Tree, text_bytes
 from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log
 from forkpoint.parsers.raw_json import (
     complete,
@@ -196,13 +196,15 @@ class _Rows:
             if len(mask) < n_tokens:
                 raise ValueError(f"{len(mask)} entries of token_loss_mask for {n_tokens} tokens")
             runs = sampled_runs(mask[:n_tokens])
-        text = "".join(_texts(parts))
+        texts = _texts(parts)
+        text = "".join(texts)
         prompt = ids[: runs[0].start] if runs else ids
         sampled = SampledIds(
             ids=ids,
             runs=runs,
             logprobs=None if logprobs is None else logprobs[:n_tokens],
             text=self._tree.extend_text(ROOT, ROLE, text) if text else None,
+            text_start=text_bytes("".join(texts[:-1])) if len(texts) > 1 else None,
         )
         trace = Trace(
             id=f"{scope}/{name}",

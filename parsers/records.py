@@ -99,6 +99,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     text: int | None = None
     """Where a log holds token ids and their text too: the node where the same sequence (prompt and
     completion) ends as text. Equal texts of different ids are forks that only a tokenizer made."""
+    text_start: int | None = None
+    """Bytes (UTF-8) of that text that are the prompt's. ``None``: not known, or its segments are
+    messages, which say who speaks."""
     started_at: datetime | None = None
     """When the request was sent or, where the log knows only that, answered. Naive means UTC."""
     duration_s: float | None = None

@@ -36,6 +36,8 @@ class SampledIds(NamedTuple):
     """ln p of every id of the sequence; what stands outside the runs is not looked at."""
     text: int | None = None
     """Node where the whole sequence ends as text."""
+    text_start: int | None = None
+    """Bytes of that text that are the prompt's; see `Call.text_start`."""
     usage: Usage | None = None
     """What the log reports for the rollout. It is a call's only if there is one call."""
 
@@ -82,6 +84,7 @@ def rollout_records(
             prompt=prompt,
             completion=completion,
             text=sampled.text if whole else None,
+            text_start=sampled.text_start if whole else None,
             usage=sampled.usage if len(runs) == 1 else None,
         )
         known = None if logprobs is None else _logged(logprobs[run.start : run.end])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from forkpoint.parsers.base import ROOT, Tree
+from forkpoint.parsers.base import ROOT, Tree, text_bytes
 from forkpoint.parsers.records import Kind
 
 ROLE = "prompt"
@@ -67,3 +67,8 @@ def text_node(tree: Tree, prompt: Content, output: Content | None) -> int | None
         return None
     answer = output.text if output is not None else None
     return tree.extend_text(ROOT, ROLE, prompt.text + (answer or ""))
+
+
+def text_start(prompt: Content) -> int | None:
+    """Bytes of that text that are the prompt's."""
+    return text_bytes(prompt.text) if prompt.ids and prompt.text else None

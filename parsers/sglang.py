@@ -36,7 +36,13 @@ from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.raw_json import decode, decode_text
 from forkpoint.parsers.record_names import record_digest
 from forkpoint.parsers.records import Call, Issue, Record, Scores, Tokens, Trace, Usage
-from forkpoint.parsers.served_content import Content, output_node, prompt_node, text_node
+from forkpoint.parsers.served_content import (
+    Content,
+    output_node,
+    prompt_node,
+    text_node,
+    text_start,
+)
 
 _STAMPED = re.compile(rb"\s*+(?:\[[^\]{\n]{0,64}\]\s*+|\([^){\n]{0,64}\)\s*+)*+(?=\{)")
 """What a server's own logger writes before a message."""
@@ -199,6 +205,7 @@ class _Reading:
             prompt=start,
             completion=end,
             text=text_node(self._tree, prompt, made),
+            text_start=text_start(prompt),
             started_at=started,
             duration_s=duration,
             usage=usage,

@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from forkpoint.parsers.base import Tree
+from forkpoint.parsers.base import Tree, text_bytes
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, describe
 from forkpoint.parsers.pickled_numbers import Items
 from forkpoint.parsers.plain_pickle import OPAQUE, PlainPickle, Refused, Tensor
@@ -141,7 +141,10 @@ class _Samples:
         trace, *calls = self._as_text(prompt, sample.get("response"), trace, place, turn)
         if not ids:
             return iter([trace, *calls])
-        sampled = self._sampled(sample, ids, trace.leaf)
+        sampled = self._sampled(sample, ids)._replace(
+            text=trace.leaf,
+            text_start=text_bytes(_text(prompt)) if type(prompt) is str else None,
+        )
         return rollout_records(self._tree, sampled, trace, place, turn)
 
     def _as_text(
@@ -168,7 +171,7 @@ class _Samples:
         )
         return self._texts.records(row, place, self._scope, "")
 
-    def _sampled(self, sample: dict[str, Any], ids: list[int], text: int | None) -> SampledIds:
+    def _sampled(self, sample: dict[str, Any], ids: list[int]) -> SampledIds:
         """The sample's ids, and which of them are the model's.
 
         Raises:
@@ -189,7 +192,6 @@ class _Samples:
             ids=ids,
             runs=runs,
             logprobs=None if logprobs is None else [*[None] * start, *logprobs.tolist()],
-            text=text,
             usage=_usage(sample.get("prefix_cache_info"), runs),
         )
 

@@ -38,7 +38,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from forkpoint.parsers.base import ROOT, Tree
+from forkpoint.parsers.base import ROOT, Tree, text_bytes
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
 from forkpoint.parsers.record_names import RecordNames
 from forkpoint.parsers.records import Call, Issue, Record, Scores, Trace
@@ -262,6 +262,7 @@ class _Reading:
             prompt=prompt,
             completion=completion,
             text=text,
+            text_start=None if text is None else text_bytes(record.prompt_text),
             started_at=started_at,
             model=record.model,
         )

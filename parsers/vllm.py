@@ -39,7 +39,13 @@ from forkpoint.parsers.base import Tree
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.raw_json import decode
 from forkpoint.parsers.records import Call, Issue, Record, Trace
-from forkpoint.parsers.served_content import Content, output_node, prompt_node, text_node
+from forkpoint.parsers.served_content import (
+    Content,
+    output_node,
+    prompt_node,
+    text_node,
+    text_start,
+)
 
 MAX_OPEN = 1 << 16
 """Requests that wait for their responses; older ones are taken as they are."""
@@ -233,6 +239,7 @@ class _Entering:
             prompt=start,
             completion=ends[0] if ends else None,
             text=text_node(self._tree, prompt, outputs[0] if outputs else None),
+            text_start=text_start(prompt),
             started_at=request.started_at or request.ended_at,
             duration_s=duration,
         )

@@ -279,6 +279,89 @@ def test_answers_are_taken_from_fields_then_from_text_and_a_pattern_goes_first(
     assert coded.groups[0].distinct_answers == 2  # x twice; 4, as no code is in that text
 
 
+R1_PROMPT = "Reply as <answer> answer here </answer>. Q: 1+1? A: The answer is 2. Q: 3+4? A:"
+
+
+@pytest.mark.parametrize("ids", [False, True])
+@pytest.mark.parametrize("prompt", [R1_PROMPT, "x é 🙂\n" * 400 + R1_PROMPT])
+def test_what_a_prompt_states_is_no_answer(tmp_path: Path, ids: bool, prompt: str) -> None:
+    responses = [" The answer is 7.", " I do not know.", "", " <answer>8</answer>"]
+    with_ids = {
+        "prompt_token_ids": [9] * 40,
+        "group": "g" * 20,
+        "prompt": prompt,
+    }
+    lines = [
+        {
+            "request_id": f"r{i}",
+            **with_ids,
+            "response_ids": [i, 5],
+            "response": response,
+            "reward": 1,
+        }
+        if ids
+        else {"input": prompt, "output": response, "gts": None, "score": 1.0, "step": 1}
+        for i, response in enumerate(responses)
+    ]
+    (tmp_path / "1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with ingested(tmp_path) as store:
+        (group,) = build_rollouts(store, [tmp_path]).groups
+        tree = build_drawn_tree(store, [tmp_path], group.group)
+        (asked,) = build_rollouts(store, [tmp_path], pattern=re.compile(r"Q: (.)")).groups
+    assert (group.rollouts, group.answers, group.distinct_answers) == (4, 2, 2)
+    assert {answer for line in tree.lines for answer in line.answers} == {"7", "8"}
+    assert (asked.answers, asked.distinct_answers) == (2, 2)
+
+
+def test_what_a_user_says_last_is_no_answer(tmp_path: Path) -> None:
+    write_chats(
+        tmp_path,
+        [
+            ("t", ["q", "The answer is 4.", "No, the answer is 5."], 0.0),
+            ("t", ["The answer is 6?", "Yes.", "Thanks."], 1.0),
+        ],
+    )
+    with ingested(tmp_path) as store:
+        found = build_rollouts(store, [tmp_path])
+    (group,) = found.groups
+    assert (group.answers, group.distinct_answers) == (1, 1)
+
+
+def test_an_answer_may_stand_before_the_models_last_tool_call(tmp_path: Path) -> None:
+    call = {"function": {"name": "close", "arguments": "{}"}, "id": "1", "type": "function"}
+    messages = [
+        {"role": "user", "content": "2+2?"},
+        {"role": "assistant", "content": "The answer is 4."},
+        {"role": "user", "content": "Close it. The answer is 5?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+    ]
+    episode = {"task_id": 1, "reward": 1.0, "info": {}, "traj": messages, "trial": 0}
+    (tmp_path / "results.json").write_text(json.dumps([episode, {**episode, "trial": 1}]))
+    with ingested(tmp_path) as store:
+        (group,) = build_rollouts(store, [tmp_path]).groups
+        tree = build_drawn_tree(store, [tmp_path], group.group)
+    assert group.answers == 2
+    assert {answer for line in tree.lines for answer in line.answers} == {"4"}
+
+
+def test_an_answer_beside_token_ids_is_the_last_messages(tmp_path: Path) -> None:
+    shots = [{"role": "user", "content": "1+1?"}, {"role": "agent", "content": "The answer is 2."}]
+    texts = ["The answer is 7.", "No idea."]
+    group = {
+        "tokens": [[1, 2, 3, 4 + i] for i in range(len(texts))],
+        "masks": [[-100, -100, 3, 4 + i] for i in range(len(texts))],
+        "scores": [1.0, 0.0],
+        "messages": [
+            [*shots, {"role": "user", "content": "3+4?"}, {"role": "agent", "content": text}]
+            for text in texts
+        ],
+    }
+    (tmp_path / "groups.jsonl").write_text(json.dumps(group) + "\n")
+    with ingested(tmp_path) as store:
+        (found,) = build_rollouts(store, [tmp_path]).groups
+    assert (found.rollouts, found.answers) == (2, 1)
+
+
 def test_settled_votes_save_what_hand_counting_says(tmp_path: Path) -> None:
     texts = ["The answer is 1."] * 3 + ["The answer is 2."]
     write_chats(tmp_path, [("t", ["q", text], float("1." in text)) for text in texts])
