@@ -15,6 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from damaged_containers import (
+    in_other_order,
+    put_somewhere,
+    shuffle_somewhere,
+    with_other_types,
+)
 from hypothesis import strategies as st
 from recording_tree import Parsed, RecordingTree, parse_file, parse_tail
 
@@ -208,41 +214,28 @@ def _check_lines_before(content: bytes, parsed: Parsed, whole: Parsed) -> None:
     assert set(places(parsed.calls)) <= set(places(whole.calls))
 
 
-SWAPS = st.sampled_from(
-    [None, True, 0, -1, 2**70, 0.5, "", "word", "half \ud83d", [], [[]], {}, {"type": 1}, ["x", 1]]
-)
-
-
 def check_other_types(sample: Sample, data: st.DataObject, scratch: Path) -> None:
-    """Values of other types, anywhere in JSON, end no file and raise nothing."""
+    """Values of other types, wherever a log has values, end no file and raise nothing."""
+    if sample.form in (Form.TEXT, Form.BINARY):
+        damaged(sample, with_other_types(sample.content, data), scratch)
+        return
     lines = sample.form is Form.LINES
     records = sample.content.splitlines(keepends=True) if lines else [sample.content]
     for number in data.draw(st.lists(st.integers(0, len(records) - 1), min_size=1, max_size=4)):
-        record = json.loads(records[number])
-        _put_somewhere(record, data.draw(SWAPS, label="value"), data)
+        record = put_somewhere(json.loads(records[number]), data)
         records[number] = json.dumps(record).encode() + b"\n"
     damaged(sample, b"".join(records), scratch)
 
 
-def _put_somewhere(record: Any, value: Any, data: st.DataObject) -> None:
-    """Replace a value at a drawn place, at any depth, of a JSON object or list."""
-    while True:
-        keys = list(record) if isinstance(record, dict) else range(len(record))
-        key = data.draw(st.sampled_from(keys), label="key")
-        inner = record[key]
-        if not (isinstance(inner, dict | list) and inner and data.draw(st.integers(0, 3))):
-            record[key] = value
-            return
-        record = inner
-
-
 def check_other_order(sample: Sample, data: st.DataObject, scratch: Path) -> None:
-    """Lines in another order, some of them twice, are lines all the same."""
-    lines = sample.content.splitlines(keepends=True)
-    numbers = data.draw(st.permutations(range(len(lines))), label="order")
-    doubled = data.draw(st.lists(st.sampled_from(numbers), max_size=20), label="doubled")
-    parsed = damaged(sample, b"".join(lines[n] for n in [*numbers, *doubled]), scratch)
-    assert parsed.issues == []
+    """Records in another order, some of them twice, are records all the same."""
+    if sample.form is Form.DOCUMENT:
+        changed = json.dumps(shuffle_somewhere(json.loads(sample.content), data)).encode()
+    else:
+        changed = in_other_order(sample.content, data)
+    parsed = damaged(sample, changed, scratch)
+    if sample.form is Form.LINES:
+        assert parsed.issues == []
 
 
 def check_damaged_bytes(sample: Sample, data: st.DataObject, scratch: Path) -> None:

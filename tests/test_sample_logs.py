@@ -8,6 +8,7 @@ no entry here: a sample folder is enough.
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from damaged_logs import (
     check_other_types,
     form_of,
 )
+from described_records import described
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording_tree import parse_file
@@ -40,6 +42,8 @@ SAMPLES = Path(__file__).resolve().parent.parent / "sample_logs"
 FOLDERS = sorted(
     path.name for path in SAMPLES.iterdir() if path.is_dir() and path.name[0].isalnum()
 )
+GOLDEN = Path(__file__).resolve().parent / "golden" / "samples"
+UPDATE = os.environ.get("FORKPOINT_UPDATE_GOLDEN") == "1"
 SAMPLED = "smollm2.jsonl"
 """Logs that a model wrote. `sample_rollouts.py` writes them anew where the model is at hand."""
 EXAMPLES = settings(max_examples=settings().max_examples // 4)
@@ -143,6 +147,27 @@ def test_each_sample_reads_without_issues(folder: str) -> None:
 
 
 @in_every_folder
+def test_each_sample_reads_as_its_golden_file_says(folder: str) -> None:
+    golden = GOLDEN / f"{folder}.txt"
+    lines: list[str] = []
+    for path in logs(folder):
+        parsed = parse_file(parser_named(folder), path)
+        lines += [f"== {path.relative_to(SAMPLES / folder).as_posix()}", *described(parsed)]
+    text = "".join(f"{line}\n" for line in lines)
+    if UPDATE:
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text, encoding="utf-8", newline="\n")
+    assert golden.is_file(), "FORKPOINT_UPDATE_GOLDEN=1 writes it: read what it says"
+    assert text == golden.read_text(encoding="utf-8"), (
+        "if the change is meant: FORKPOINT_UPDATE_GOLDEN=1, and read the difference"
+    )
+
+
+def test_every_golden_file_of_a_sample_is_that_of_a_parser() -> None:
+    assert sorted(path.stem for path in GOLDEN.iterdir()) == FOLDERS
+
+
+@in_every_folder
 def test_each_sample_is_what_its_generator_writes(folder: str, tmp_path: Path) -> None:
     generator = shutil.copy(SAMPLES / folder / "generate.py", tmp_path)
     subprocess.run([sys.executable, "-I", generator], check=True, cwd=tmp_path, timeout=60)
@@ -189,7 +214,7 @@ def test_a_sample_cut_off_anywhere_keeps_all_calls_before_the_cut(
     check_cut_off(sample, data.draw(st.integers(0, len(sample.content)), label="cut"), scratch)
 
 
-@of_form(Form.LINES, Form.DOCUMENT)
+@of_form(*Form)
 @EXAMPLES
 @given(data=st.data())
 def test_a_sample_with_values_of_other_types_in_its_fields_is_read_all_the_same(
@@ -198,10 +223,10 @@ def test_a_sample_with_values_of_other_types_in_its_fields_is_read_all_the_same(
     check_other_types(sample, data, scratch)
 
 
-@of_form(Form.LINES)
+@of_form(*Form)
 @EXAMPLES
 @given(data=st.data())
-def test_a_sample_with_doubled_and_reordered_lines_is_read_all_the_same(
+def test_a_sample_with_doubled_and_reordered_records_is_read_all_the_same(
     sample: Sample, scratch: Path, data: st.DataObject
 ) -> None:
     check_other_order(sample, data, scratch)
