@@ -109,10 +109,20 @@ class RolloutForks:
         """Generated tokens above each fork."""
         return self.grouped.shared_generated[self.parting]
 
-    @cached_property
+    @property
     def by_model(self) -> Flags:
         """Whether a model wrote the beginnings of all branches. A branch that only ends is nobody's
         and does not count."""
+        return self._makers[0]
+
+    @property
+    def by_environment(self) -> Flags:
+        """Whether somebody else is known to have written the beginning of a branch: it is a message.
+        Of token ids and rendered text only what was sampled has a known author."""
+        return self._makers[1]
+
+    @cached_property
+    def _makers(self) -> tuple[Flags, Flags]:
         trees, forks, made = self.trees, self.forks, self.grouped.generated
         prompts = self.grouped.prompts
         first = forks.branch
@@ -122,8 +132,10 @@ class RolloutForks:
         inside = forks.depth[fork] - prompts.token_depth[meet]
         ends = trees.length[first] == forks.depth[fork]
         written = made.node[child] & (inside >= made.lead[child])
-        flags: Flags = fold(np.logical_and, written | ends, forks.offsets, True).astype(np.bool_)
-        return flags
+        by_model = fold(np.logical_and, written | ends, forks.offsets, True).astype(np.bool_)
+        others = ~written & ~ends & ~prompts.is_cut[child]
+        by_others = fold(np.logical_or, others, forks.offsets, False).astype(np.bool_)
+        return by_model, by_others
 
     @cached_property
     def order(self) -> Ints:
@@ -158,6 +170,7 @@ class RolloutForks:
             groups=len(self.trees.sizes),
             forks=len(forks),
             by_model=int(self.by_model.sum()),
+            by_environment=int(self.by_environment.sum()),
             decisive=int((np.nan_to_num(self.contrast) > 0).sum()),
             mean_fan_out=_mean(forks.fan_out.astype(np.float64)),
             mean_branching_entropy_nats=_mean(entropy),
@@ -268,7 +281,7 @@ class RolloutForks:
                     generated_tokens=int(self.generated_depth[fork]),
                     rollouts=int(forks.last[fork] - forks.first[fork]),
                     fan_out=int(forks.fan_out[fork]),
-                    by="model" if self.by_model[fork] else "environment",
+                    by=self._maker(fork),
                     branching_entropy_nats=float(self.entropy.estimate[fork]),
                     plug_in_nats=float(self.entropy.plug_in[fork]),
                     unseen_mass=float(self.entropy.missing_mass[fork]),
@@ -279,6 +292,12 @@ class RolloutForks:
                 )
             )
         return tuple(rows)
+
+    def _maker(self, fork: int) -> str:
+        """See `GroupFork.by`."""
+        if self.by_model[fork]:
+            return "model"
+        return "environment" if self.by_environment[fork] else "unknown"
 
     def _shown(self, fork: int) -> tuple[int, list[tuple[int, int]]]:
         """(fork, [(first rollout, branch)]) of the branches that most rollouts took."""

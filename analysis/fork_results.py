@@ -37,8 +37,9 @@ class GroupFork:
     rollouts: int
     fan_out: int
     by: str
-    """``model``: it wrote all the branches' beginnings. ``environment``: some are a tool's result, a
-    user's words or another prompt."""
+    """``model``: it wrote all the branches' beginnings. ``environment``: some are messages of others: a
+    tool's result, a user's words, another prompt. ``unknown``: some are token ids or rendered text that
+    the log does not mark as sampled, and nobody is named: a trainer may mask a model's earlier turns."""
     branching_entropy_nats: float
     """Of the branches' shares, corrected for ways not seen (Chao-Shen below 32 rollouts)."""
     plug_in_nats: float
@@ -76,6 +77,7 @@ class GroupForkSummary:
     groups: int
     forks: int
     by_model: int
+    by_environment: int
     decisive: int
     """Forks whose branches differ in mean reward."""
     mean_fan_out: float | None

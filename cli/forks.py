@@ -101,11 +101,16 @@ def _rollout_forks(summary: GroupForkSummary | None, width: int) -> list[Line]:
     groups = count(summary.groups, "group")
     if not summary.forks:
         return labelled("Rollout forks", [f"none: in {groups}, no two rollouts part"], width)
-    others = summary.forks - summary.by_model
     parts = [f"{summary.forks:,} in {groups} of rollouts"]
-    if others:
-        which = "all" if others == summary.forks else f"{others:,}"
-        parts.append(f"a tool or a user, not the model, made {which} of them")
+    for n, which_made in (
+        (summary.by_environment, "a tool or a user, not the model, made {} of them"),
+        (
+            summary.forks - summary.by_model - summary.by_environment,
+            "who made {} of them the log does not tell",
+        ),
+    ):
+        if n:
+            parts.append(which_made.format("all" if n == summary.forks else f"{n:,}"))
     if summary.decisive:
         parts.append(f"at {summary.decisive:,} the ways differ in mean reward")
     spread = "how evenly rollouts spread, corrected for ways not seen"
@@ -178,8 +183,10 @@ def _one_fork(number: int, fork: GroupFork, width: int) -> list[Line]:
         f"{count(fork.rollouts, 'rollout')} go {count(fork.fan_out, 'way')}",
         f"branching entropy {_nats(fork.branching_entropy_nats)}",
     ]
-    if fork.by != "model":
+    if fork.by == "environment":
         facts.append("a tool or a user parts them")
+    elif fork.by == "unknown":
+        facts.append("the log does not tell who parts them")
     if fork.contrast is not None:
         luck = "" if fork.p_value is None else f" (by luck alone: {percent(fork.p_value)} of cases)"
         facts.append(f"contrast {figure(fork.contrast)}{luck}")

@@ -148,6 +148,7 @@ def an_answer(text: str | None = None) -> ForksAnswer:
             groups=6,
             forks=134,
             by_model=100,
+            by_environment=34,
             decisive=57,
             mean_fan_out=2.119,
             mean_branching_entropy_nats=1.329,
@@ -313,10 +314,22 @@ def test_forks_without_rewards_show_none() -> None:
     assert "Entropy         not known: needs logprobs in the log" in shown
 
 
+def test_who_made_a_fork_is_left_open_where_the_log_does_not_tell() -> None:
+    answer = an_answer()
+    assert answer.rollout_forks is not None
+    summary = replace(answer.rollout_forks, by_environment=30)
+    shown = words(table(replace(answer, rollout_forks=summary, top_rollout_forks=())))
+    assert words("made 30 of them · who made 4 of them the log does not tell") in shown
+    fork = a_fork(by="unknown")
+    shown = words(table(replace(answer, top_rollout_forks=(fork,))))
+    assert "the log does not tell who parts them" in shown
+    assert "a tool or a user parts them" not in shown
+
+
 def test_groups_that_never_part_are_said_to_be_one() -> None:
     answer = an_answer()
     assert answer.rollout_forks is not None
-    none = replace(answer.rollout_forks, forks=0, by_model=0, mean_fan_out=None)
+    none = replace(answer.rollout_forks, forks=0, by_model=0, by_environment=0, mean_fan_out=None)
     shown = table(replace(answer, rollout_forks=none, top_rollout_forks=()))
     assert "none: in 6 groups, no two rollouts part" in shown
 

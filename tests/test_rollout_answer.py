@@ -250,6 +250,26 @@ def test_chats_give_pairs_of_the_models_turns_and_forks_of_others_give_none(tmp_
     assert "assistant: Done." in begins
 
 
+def test_nobody_is_named_for_forks_in_ids_that_are_masked(tmp_path: Path) -> None:
+    # Trainers mask a model's earlier turns too, so masked ids may be anybody's.
+    ids = [[1, 2, 3, 8, 8, 4], [1, 2, 4, 8, 8, 5], [1, 2, 3, 8, 8, 6]]
+    group = {
+        "tokens": ids,
+        "masks": [[-100] * 5 + each[5:] for each in ids],
+        "scores": [1.0, 0.0, 0.5],
+    }
+    (tmp_path / "groups.jsonl").write_text(json.dumps(group) + "\n")
+    with ingested(tmp_path) as store:
+        found = build_forks(store, [tmp_path])
+    assert {(fork.depth_tokens, fork.by) for fork in found.top_rollout_forks} == {
+        (2, "unknown"),
+        (5, "model"),
+    }
+    summary = found.rollout_forks
+    assert summary is not None
+    assert (summary.forks, summary.by_model, summary.by_environment) == (2, 1, 0)
+
+
 def test_answers_are_taken_from_fields_then_from_text_and_a_pattern_goes_first(
     tmp_path: Path,
 ) -> None:
