@@ -378,6 +378,30 @@ def _duration(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
+def _pauses(idle_s: Floats) -> str:
+    """How long prefixes were idle, shortest and longest.
+
+    >>> _pauses(np.array([1800.0])), _pauses(np.array([360.0, 56_700.0]))
+    ('prefixes were idle for 30 min', 'prefixes were idle for 6 min to 16 h')
+    """
+    if not len(idle_s):
+        return "prefixes were idle for too long"
+    shortest, longest = _rounded(float(idle_s.min())), _rounded(float(idle_s.max()))
+    return f"prefixes were idle for {shortest}" + (f" to {longest}" if longest != shortest else "")
+
+
+def _rounded(seconds: float) -> str:
+    """A span of time in the unit that fits it.
+
+    >>> _rounded(90), _rounded(5400), _rounded(56_700), _rounded(900_000)
+    ('90 s', '90 min', '16 h', '10 d')
+    """
+    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
 def _lost_to(fall: Waterfall, cause: str) -> Ints:
     """Tokens that each call lost to a cause, whoever says so."""
     lost = np.zeros(len(fall.levels.ideal), dtype=np.int64)
@@ -545,16 +569,11 @@ class _Advisor:
         expired = _lost_to(self.fall, causes.EXPIRED)
         idle_s = self.fall.levels.idle_s[expired > 0]
         idle_s = idle_s[~np.isnan(idle_s)]
-        between = (
-            f"prefixes were idle for {idle_s.min() / 60:.0f} to {idle_s.max() / 60:.0f} min"
-            if len(idle_s)
-            else "prefixes were idle for too long"
-        )
         if not (self.spending.priced & (expired > 0)).any():
             yield from self._draft(
                 "ask for a longer cache lifetime, or send the next call sooner",
                 causes.EXPIRED,
-                between,
+                _pauses(idle_s),
                 expired,
             )
         best = max(options, key=lambda each: each.net_usd, default=None)
@@ -572,12 +591,13 @@ class _Advisor:
                 int(np.argmax(self.spending.write_1h)),
             )
             return
+        within_an_hour = idle_s[idle_s <= KEPT_ALIVE_S]
         yield _Draft(
             "keep prefixes alive in pauses of up to an hour: send a tiny request before they expire"
             if best.name == KEEP_ALIVE
             else f"ask for the {best.name} cache lifetime",
             causes.EXPIRED,
-            f"{between}; ${best.saved_usd:,.2f} would not be paid again, at ${best.extra_usd:,.2f} "
+            f"{_pauses(within_an_hour)}; ${best.saved_usd:,.2f} would not be paid again, at ${best.extra_usd:,.2f} "
             + ("for requests" if best.name == KEEP_ALIVE else "more for writes"),
             best.calls,
             best.tokens,

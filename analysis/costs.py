@@ -9,7 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from forkpoint.analysis.pricing import load_overrides, priced_calls_sql, rates_for
+from forkpoint.analysis.pricing import (
+    load_overrides,
+    newest_price,
+    priced_calls_sql,
+    rates_for,
+)
 from forkpoint.analysis.store import Store
 
 _Pair = tuple[str | None, str]
@@ -36,7 +41,8 @@ def price_scope(store: Store, overrides: Path | None) -> str:
         overrides: a file of prices that go before the book's.
 
     Returns:
-        The price book's name and version.
+        The price book's name, version and, where any price was looked up, the day of its latest
+        change.
 
     Raises:
         ForkpointError: `overrides` cannot be used.
@@ -50,6 +56,7 @@ def price_scope(store: Store, overrides: Path | None) -> str:
         """
     )
     book = _update_prices(store, overrides)
+    newest = store.get_meta("newest_price")
     # Of several requests counted together each is shorter than their sum.
     sizing = "CASE WHEN c.is_sum THEN least(c.input_tokens, 1) ELSE c.input_tokens END"
     priced = priced_calls_sql("scope_priced_as", "prices", sizing=sizing)
@@ -67,7 +74,7 @@ def price_scope(store: Store, overrides: Path | None) -> str:
         FROM ({priced})
         """
     )
-    return book
+    return f"{book}, changes to {newest}" if newest else book
 
 
 def _update_prices(store: Store, overrides: Path | None) -> str:
@@ -87,6 +94,8 @@ def _update_prices(store: Store, overrides: Path | None) -> str:
     with store.transaction():
         store.insert_prices(astuple(rate) for rate in rates)
         store.set_meta("price_book", book)
+        newest = newest_price()
+        store.set_meta("newest_price", "" if newest is None else newest.isoformat())
         store.set_meta("priced_models", msgspec.json.encode(pairs).decode())
     return book
 

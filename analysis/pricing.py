@@ -238,6 +238,27 @@ def _find_listing(provider: str | None, model: str) -> _Listing | None:
     return None
 
 
+def newest_price(until: date | None = None) -> date | None:
+    """The day of the book's latest change of a price, which dates the book: it states no date of its
+    own.
+
+    Args:
+        until: later changes do not count.
+    """
+    from genai_prices.data_snapshot import get_snapshot
+    from genai_prices.types import StartDateConstraint
+
+    days = [
+        price.constraint.start_date
+        for provider in get_snapshot().providers
+        for model in provider.models
+        if isinstance(model.prices, list)
+        for price in model.prices
+        if isinstance(price.constraint, StartDateConstraint)
+    ]
+    return max((day for day in days if until is None or day <= until), default=None)
+
+
 def _look_up(provider: str | None, name: str) -> _Listing | None:
     from genai_prices.data_snapshot import get_snapshot
 

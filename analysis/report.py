@@ -16,7 +16,7 @@ from forkpoint.analysis.rollout_texts import coded_answers
 from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts, measure_rollouts
 from forkpoint.analysis.rules import load_rules
 from forkpoint.analysis.savings import measure_savings
-from forkpoint.analysis.scope import Filters, select_scope
+from forkpoint.analysis.scope import DATED, Filters, select_scope
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.token_entropy import load_scored_tokens, measure_entropy
 from forkpoint.analysis.totals import BY, measure_groups, measure_sources, measure_totals
@@ -84,8 +84,7 @@ def describe_provenance(
 ) -> Provenance:
     """What an answer about the scope rests on; `book` names the prices."""
     first, last = store.rows(
-        "SELECT min(started_at), max(started_at) FROM scope_calls "
-        "WHERE started_at >= TIMESTAMP '1971-01-01'"  # serving traces count from their own zero
+        f"SELECT min(started_at), max(started_at) FROM scope_calls WHERE {DATED}"
     )[0]
     return Provenance(
         version=__version__,

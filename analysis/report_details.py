@@ -1,5 +1,5 @@
-"""What a report shows beside its answer where there is room for it: the tree, the course of time,
-every group of rollouts. Measured only where it is shown."""
+"""What a report shows beside its answer where there is room for it: what to do, the dearest runs,
+the tree, the course of time, every group of rollouts. Measured only where it is shown."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from forkpoint.analysis.advice import hints, lifetimes, load_spending
 from forkpoint.analysis.answer_audit import group_stats
-from forkpoint.analysis.cache import ideal_reuse, measure_missed
+from forkpoint.analysis.cache import Missed, ideal_reuse, measure_missed
 from forkpoint.analysis.costs import price_scope
 from forkpoint.analysis.fork_answer import RolloutForks
 from forkpoint.analysis.fork_results import GroupFork
-from forkpoint.analysis.prompts import load_prompts
+from forkpoint.analysis.prompts import Prompts, load_prompts
 from forkpoint.analysis.report import NO_FILTERS
+from forkpoint.analysis.report_runs import Runs, measure_runs
 from forkpoint.analysis.report_series import TimeSeries, measure_series
 from forkpoint.analysis.report_tree import ReportTree, measure_tree
+from forkpoint.analysis.results import Hint
 from forkpoint.analysis.rollout_answer import describe_groups
 from forkpoint.analysis.rollout_results import RolloutGroup
 from forkpoint.analysis.rollout_texts import coded_answers
 from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts
+from forkpoint.analysis.rules import Rules, load_rules
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
+from forkpoint.analysis.waterfall import measure_waterfall
 
 TOP_FORKS = 25
 
@@ -34,6 +39,10 @@ class ReportDetails:
     """``None``: no call is of known size."""
     series: TimeSeries | None
     """``None``: no call has a time."""
+    runs: Runs | None
+    """``None``: no call states its tokens."""
+    hints: tuple[Hint, ...]
+    """What to do about lost tokens, by what each would have saved alone."""
     groups: tuple[RolloutGroup, ...]
     """By flat tokens, largest first."""
     rollout_forks: tuple[GroupFork, ...]
@@ -46,16 +55,19 @@ def build_details(
     *,
     filters: Filters = NO_FILTERS,
     prices: Path | None = None,
+    rules: Path | None = None,
 ) -> ReportDetails:
     """The details of the report on the logs at or under `paths`.
 
     Args:
         paths: absolute; what is there has been ingested.
         prices: a file of prices that go before the built-in ones.
+        rules: a file of cache rules that go before the built-in ones.
 
     Raises:
-        ForkpointError: `prices` cannot be used.
+        ForkpointError: `prices` or `rules` cannot be used.
     """
+    book = load_rules(rules)
     select_scope(store, paths, filters)
     price_scope(store, prices)
     prompts = load_prompts(store)
@@ -68,6 +80,15 @@ def build_details(
     return ReportDetails(
         tree=measure_tree(store, prompts, missed),
         series=measure_series(store),
+        runs=measure_runs(store, missed),
+        hints=_hints(store, prompts, missed, book),
         groups=describe_groups(grouped, stats),
         rollout_forks=forks.described(store, forks.order[:TOP_FORKS]),
     )
+
+
+def _hints(store: Store, prompts: Prompts, missed: Missed, rules: Rules) -> tuple[Hint, ...]:
+    fall = measure_waterfall(store, prompts, missed, rules)
+    spending = load_spending(store, prompts, fall.facts)
+    options = lifetimes(prompts, missed, fall, spending)
+    return hints(store, prompts, missed, fall, spending, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from forkpoint.analysis.scope import DATED
 from forkpoint.analysis.store import Store
 
 MOST_BINS = 120
@@ -18,8 +19,6 @@ _UNITS = {
     "year": timedelta(days=365.25),
     "decade": timedelta(days=3652.5),
 }
-# Serving traces count from a zero of their own; no model was called before this.
-_TIMED = "started_at >= TIMESTAMP '2000-01-01'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class TimeSeries:
     bins: tuple[TimeBin, ...]
     """In order of time; units without calls are left out."""
     untimed_calls: int
-    """Calls whose time is not logged: they are in no bin."""
+    """Calls whose log gives them no date: they are in no bin."""
 
     @property
     def length(self) -> timedelta:
@@ -60,8 +59,8 @@ def measure_series(store: Store) -> TimeSeries | None:
     Needs the scope priced (`forkpoint.analysis.costs.price_scope`).
     """
     first, last, untimed = store.rows(
-        f"SELECT min(started_at) FILTER (WHERE {_TIMED}), max(started_at) FILTER (WHERE {_TIMED}), "
-        f"count(*) FILTER (WHERE NOT coalesce({_TIMED}, false)) FROM scope_calls"
+        f"SELECT min(started_at) FILTER (WHERE {DATED}), max(started_at) FILTER (WHERE {DATED}), "
+        f"count(*) FILTER (WHERE NOT coalesce({DATED}, false)) FROM scope_calls"
     )[0]
     if first is None:
         return None
@@ -75,7 +74,7 @@ def measure_series(store: Store) -> TimeSeries | None:
                sum(cache_read_tokens) FILTER (WHERE input_tokens IS NOT NULL)
                    / nullif(sum(input_tokens) FILTER (WHERE cache_read_tokens IS NOT NULL), 0)
         FROM scope_calls JOIN scope_costs USING (call_no)
-        WHERE {_TIMED} GROUP BY start ORDER BY start
+        WHERE {DATED} GROUP BY start ORDER BY start
         """
     )
     return TimeSeries(unit, tuple(TimeBin(*row) for row in rows), untimed)

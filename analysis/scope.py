@@ -16,6 +16,10 @@ from typing import Any
 
 from forkpoint.analysis.store import Store, each_call_once
 
+DATED = "started_at >= TIMESTAMP '2000-01-01'"
+"""In SQL: whether a call has a date. Serving traces count from a zero of their own, and some logs
+write no year; no model was called before this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Filters:

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from forkpoint.analysis.results import FormatCount, GroupRow, Sources, Totals
+from forkpoint.analysis.scope import DATED
 from forkpoint.analysis.store import Store
 from forkpoint.errors import ForkpointError
 
 BY = {
-    "day": "strftime(started_at, '%Y-%m-%d')",
+    "day": f"CASE WHEN {DATED} THEN strftime(started_at, '%Y-%m-%d') END",
     "session": "trace_id",
     "model": "model",
     "project": "project",

@@ -6,6 +6,7 @@ reporter escapes all it prints.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from forkpoint.cli.numbers import count, dollars, duration, percent, tokens
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MODELS_SHOWN = 3
+_FIRST_YEAR = 2000
+"""No model was called before: earlier times are of clocks without a date."""
 ID_DIGITS = 8
 """Of a call's id where people read it; ``forkpoint cache --explain`` takes them."""
 
@@ -123,8 +126,8 @@ def period(first: datetime | None, last: datetime | None) -> str:
 
 
 def moment(when: datetime | None) -> str:
-    """A time in UTC, to the minute."""
-    return "–" if when is None else f"{_utc(when):%Y-%m-%d %H:%M} UTC"
+    """A time in UTC, to the minute; ``–`` for times that count from a zero of their own."""
+    return "–" if when is None or when.year < _FIRST_YEAR else f"{_utc(when):%Y-%m-%d %H:%M} UTC"
 
 
 def _utc(when: datetime) -> datetime:
@@ -239,7 +242,7 @@ ACTIONS = {
     causes.START_CHANGED: "keep tools and system prompt fixed",
     causes.ANSWER: "none: only prompts are stored",
     causes.MODEL_SWITCH: "switch between traces, not inside",
-    causes.EXPIRED: "longer lifetime, or shorter pauses",
+    causes.EXPIRED: "shorter pauses, or keep it alive",
     causes.TOO_SHORT: "put shared text first",
     causes.ROUNDED: "none: only whole units are stored",
     causes.NO_BREAKPOINT: "mark the last message for caching",
@@ -258,6 +261,34 @@ ACTIONS = {
     "service tier changed": "one service tier per trace",
 }
 """What a person can do about each cause of misses, in at most 36 characters."""
+
+MEANINGS = {
+    causes.COMPACTION: "the history was replaced by a summary",
+    causes.TOOLS_CHANGED: "the tool definitions were not those of the call before",
+    causes.SYSTEM_CHANGED: "the system prompt was not that of the call before",
+    causes.MESSAGES_CHANGED: "an earlier message was edited or left out",
+    causes.START_CHANGED: "the prompt did not go on from the last one, in a part that is not logged",
+    causes.ANSWER: "what the model wrote is only cached once it is sent back in a prompt",
+    causes.MODEL_SWITCH: "the same beginning had gone to another model, and each has its own cache",
+    causes.EXPIRED: "the cached prompt was not used again within its lifetime",
+    causes.TOO_SHORT: "the shared beginning is shorter than the provider caches",
+    causes.ROUNDED: "the provider caches whole blocks of tokens only",
+    causes.NO_BREAKPOINT: "the prompt was not marked for caching",
+    causes.BEYOND_LOOKBACK: "too many new blocks lay between two marks for caching",
+    causes.AFTER_BREAKPOINT: "it stood behind the last mark for caching of the call before",
+    causes.CONCURRENT: "it was sent before the first answer to the same beginning had begun",
+    causes.NOT_READY: "what the call just before had written could not be read yet",
+    causes.UNLOGGED_CHANGE: "the prompt was read up to a point, and the log shows no difference there",
+    causes.UNKNOWN: "the rules allow a hit, and the log does not show why there was none",
+    causes.NO_RULES: "the caching rules of this provider are not known here",
+    "previous message not found": "the provider no longer had the message this prompt goes on from",
+    "cache key changed": "the prompt_cache_key was not that of the call before",
+    "text format changed": "the output format was not that of the call before",
+    "reasoning effort changed": "the reasoning effort was not that of the call before",
+    "verbosity changed": "the verbosity was not that of the call before",
+    "service tier changed": "the service tier was not that of the call before",
+}
+"""What happened, for each cause of misses."""
 
 STEPS = {
     "input": "all input",
@@ -422,7 +453,7 @@ def sections(report: Report) -> list[Section]:
     """Every table of the full report; those with nothing to show are left out."""
     found = [
         _by_section(report),
-        _totals_section(report.totals),
+        _totals_section(report),
         _waterfall_section(report),
         _causes_section(report),
         _worst_section(report),
@@ -459,22 +490,27 @@ def _by_section(report: Report) -> Section:
     )
 
 
-def _totals_section(totals: Totals) -> Section:
-    rows = (
+def _totals_section(report: Report) -> Section:
+    """Sums of what logs state. Of kinds that few logs state at all, 0 is no news: none is stated."""
+    totals = report.totals
+    read = totals.cache_read_tokens if report.cache.hit_rate is not None else None
+    rows: list[tuple[str, int | None]] = [
         ("input", totals.input_tokens),
         ("of it: not cached", totals.uncached_input_tokens),
-        ("of it: read from cache", totals.cache_read_tokens),
-        ("of it: written to cache", totals.cache_write_tokens),
-        ("written for 5 minutes", totals.cache_write_5m_tokens),
-        ("written for 1 hour", totals.cache_write_1h_tokens),
+        ("of it: read from cache", read),
+        ("of it: written to cache", totals.cache_write_tokens or None),
+        ("written for 5 minutes", totals.cache_write_5m_tokens or None),
+        ("written for 1 hour", totals.cache_write_1h_tokens or None),
         ("output", totals.output_tokens),
-        ("of it: reasoning", totals.reasoning_tokens),
-    )
+        ("of it: reasoning", totals.reasoning_tokens or None),
+    ]
     return Section(
         "Tokens",
-        "As billed, each call once, however often it is logged.",
+        "As billed, each call once, however often it is logged. –: none is stated.",
         ("tokens", "number"),
-        tuple((name, f"{n:,}") for name, n in rows) if has_usage(totals) else (),
+        tuple((name, "–" if n is None else f"{n:,}") for name, n in rows)
+        if has_usage(totals)
+        else (),
         _numbers(1, 1),
     )
 
@@ -496,11 +532,13 @@ def _waterfall_section(report: Report) -> Section:
 def _causes_section(report: Report) -> Section:
     return Section(
         "Lost to",
-        "A cause that the provider states wins over one that is inferred from the log.",
-        ("cause", "source", "calls", "tokens", "cost", "do this"),
+        "Tokens sent before and paid for again, by why they were not read from a cache. A cause that "
+        "the provider states wins over one that is inferred from the log.",
+        ("cause", "what happened", "source", "calls", "tokens", "cost", "what helps"),
         tuple(
             (
                 each.cause,
+                MEANINGS.get(each.cause, "–"),
                 each.source,
                 f"{each.calls:,}",
                 f"{each.tokens:,}",
@@ -509,7 +547,7 @@ def _causes_section(report: Report) -> Section:
             )
             for each in dearest_first(report.cache.misses_by_cause)
         ),
-        _numbers(2, 4),
+        _numbers(3, 5),
     )
 
 
@@ -654,6 +692,13 @@ HOW_TO_READ = (
             "as not priced, never as free."
         ),
     ),
+    (
+        "Saved by cache",
+        (
+            "What reading from the cache cost less than sending the same tokens uncached, less what "
+            "writing to the cache cost more."
+        ),
+    ),
     ("Hit rate", "Cache-read tokens over input tokens, all calls with token counts together."),
     (
         "Ideal",
@@ -677,10 +722,17 @@ HOW_TO_READ = (
         ),
     ),
     (
+        "Call, trace, run",
+        (
+            "A call is one request to a model and its response; a trace is the calls of one run of an "
+            "agent, its subagents apart."
+        ),
+    ),
+    (
         "Fork point",
         (
-            "A place where prompts that began alike go different ways. The tokens before it are "
-            "shared; sharing saves them once for each branch but one."
+            "A place where prompts that began alike, in content that is logged, go different ways. The "
+            "tokens before it are shared; sharing saves them once for each branch but one."
         ),
     ),
     (
@@ -696,6 +748,7 @@ def provenance(report: Report) -> list[tuple[str, str]]:
     facts = report.provenance
     lines = [
         ("forkpoint", facts.version),
+        ("command", _command(report)),
         ("read", ", ".join(facts.paths)),
         ("files", f"{report.sources.files:,} ({report.sources.bytes:,} bytes)"),
         ("unreadable records", f"{report.sources.issues:,}"),
@@ -706,3 +759,14 @@ def provenance(report: Report) -> list[tuple[str, str]]:
     ]
     lines += [(name, value) for name, value in sorted(facts.filters.items())]
     return lines
+
+
+def _command(report: Report) -> str:
+    """A command that gives this answer, as a shell takes it."""
+    facts = report.provenance
+    options = dict(sorted(facts.filters.items())) | ({"by": report.by} if report.by else {})
+    words = [
+        *facts.paths,
+        *(word for name, value in options.items() for word in (f"--{name}", value)),
+    ]
+    return " ".join(["forkpoint report", *map(shlex.quote, words)])

@@ -55,7 +55,7 @@ def report(
             opened, where, filters=filters, by=by and by.value, prices=prices, rules=rules
         )
         if form is ReportFormat.HTML:
-            reporter = html_reporter(opened, where, filters, prices)
+            reporter = html_reporter(opened, where, filters, prices, rules)
         else:
             reporter = reporter_of(form, how.named_store)
     write_report(answer, reporter, output, force=force)

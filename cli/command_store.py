@@ -125,7 +125,7 @@ def export(
         if html is not None:
             made = report_on(opened, where, filters=filters, prices=prices, rules=rules)
             write_report(
-                made, html_reporter(opened, where, filters, prices), str(html), force=force
+                made, html_reporter(opened, where, filters, prices, rules), str(html), force=force
             )
     if not how.quiet and str(html) != "-":
         exporting.write_exported(files, [html] if html is not None else [], sys.stdout)

@@ -9,7 +9,7 @@ import platform
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TextIO
 import duckdb
 
 from forkpoint import __version__
+from forkpoint.analysis.pricing import newest_price
 from forkpoint.analysis.rules import load_rules
 from forkpoint.analysis.store import MEMORY, SCHEMA_VERSION
 from forkpoint.analysis.tokens import ENCODINGS
@@ -98,12 +99,13 @@ def examine(agents: Sequence[AgentLogs], store: str, out: TextIO) -> Findings:
         store: the store that a run would use.
         out: where a run would print.
     """
+    newest = newest_price(datetime.now(UTC).date())
     return Findings(
         agents=tuple(agents),
         store=examine_store(store),
         versions=_versions(),
         price_book=f"genai-prices {_version('genai-prices')}",
-        newest_price=_newest_price(datetime.now(UTC).date()),
+        newest_price=None if newest is None else newest.isoformat(),
         cache_rules=load_rules(None).as_of.isoformat(),
         vocabularies=_vocabularies(),
         replay=extra_libraries(_REPLAY),
@@ -141,23 +143,6 @@ def extra_libraries(extra: str) -> dict[str, str | None]:
         if asked is not None and asked[1] == extra and name is not None:
             found[name[0]] = _version(name[0])
     return found
-
-
-def _newest_price(today: date) -> str | None:
-    """The book states no date of its own; the day of its latest change in force dates it."""
-    from genai_prices.data_snapshot import get_snapshot
-    from genai_prices.types import StartDateConstraint
-
-    days = [
-        price.constraint.start_date
-        for provider in get_snapshot().providers
-        for model in provider.models
-        if isinstance(model.prices, list)
-        for price in model.prices
-        if isinstance(price.constraint, StartDateConstraint)
-    ]
-    in_force = [day for day in days if day <= today]
-    return max(in_force).isoformat() if in_force else None
 
 
 def _vocabularies() -> dict[str, int | None]:

@@ -275,7 +275,7 @@
     fact(list, "calls", data.calls[i] && data.calls[i].toLocaleString("en-US"));
     fact(list, "length", data.length[i] && `${data.length[i].toLocaleString("en-US")} tokens, once`);
     fact(list, "role", text(data.role[i]));
-    fact(list, "goes on in", i && data.ways[i] > 1 && `${data.ways[i].toLocaleString("en-US")} ways: a fork point`);
+    fact(list, "goes on in", i && data.ways[i] > 1 && `${data.ways[i].toLocaleString("en-US")} ways`);
     fact(list, "begins", text(data.excerpt[i]));
     fact(list, "stands first at", text(data.path[i]));
     fact(list, "in call", text(data.call[i]));

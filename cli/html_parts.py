@@ -21,7 +21,7 @@ CELL_LIMIT = 160
 MOST_ROWS = 500
 """Rows of a table; the rest is counted."""
 
-_COLUMNS_BESIDE = 7
+_COLUMNS_BESIDE = 6
 """A table of more columns stands below what it is about, not beside it."""
 _SHORT = 24
 """Characters of a text that is not broken into lines."""
@@ -121,10 +121,15 @@ def _cells(row: Sequence[str], numbers: Iterable[int]) -> str:
         is_number = column in wanted
         value = sort_value(cell) if is_number else None
         sorts_as = "" if value is None else f' data-v="{value:.12g}"'
-        kind = "number" if is_number else "short" if len(cell) <= _SHORT else "text"
-        content = _places(cell) or text(cell, CELL_LIMIT)
+        places = _places(cell)
+        kind = "number" if is_number else "places" if places else _kind_of(cell)
+        content = places or text(cell, CELL_LIMIT)
         shown.append(f'<td class="{kind}"{sorts_as}>{content}</td>')
     return "".join(shown)
+
+
+def _kind_of(cell: str) -> str:
+    return "short" if len(cell) <= _SHORT else "text"
 
 
 def _places(cell: str) -> str:

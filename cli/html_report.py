@@ -12,16 +12,19 @@ from typing import TextIO
 
 from forkpoint.analysis.fork_results import GroupFork
 from forkpoint.analysis.report_details import ReportDetails
-from forkpoint.analysis.results import Report
+from forkpoint.analysis.report_runs import Run, Runs
+from forkpoint.analysis.results import Hint, Report
 from forkpoint.analysis.rollout_results import RolloutGroup
 from forkpoint.cli.answer import (
     ACTIONS,
     HOW_TO_READ,
+    MEANINGS,
     Amount,
     Section,
     amounts,
     cause_name,
     dearest_first,
+    moment,
     notes,
     provenance,
     sections,
@@ -29,13 +32,15 @@ from forkpoint.cli.answer import (
     what_was_read,
 )
 from forkpoint.cli.html_charts import profile, series, waterfall
-from forkpoint.cli.html_parts import block, digest, static_part, table, table_block, text
+from forkpoint.cli.html_parts import block, cut, digest, static_part, table, table_block, text
 from forkpoint.cli.html_tree import tree_block, tree_data
 from forkpoint.cli.numbers import dollars, figure, percent, tokens
 
 _STYLE = "html_page.css"
 _SCRIPT = "html_page.js"
 
+_NAME_LIMIT = 28
+"""Characters of a project or models in the table of runs."""
 _WATERFALL = "From all input to what the cache served"
 _LEDGER = "Savings ledger"
 _CAUSES = "Lost to"
@@ -52,7 +57,7 @@ class HtmlReporter:
 
     Args:
         details: of the same logs; without them the page has no tree, no course of time, no list of
-            groups and no script.
+            runs, groups or things to do, and no script.
     """
 
     kind = "html"
@@ -73,7 +78,7 @@ class HtmlReporter:
             '<meta name="robots" content="noindex">\n'
             f"<title>forkpoint report</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
         )
-        out.write(_header(report))
+        out.write(_header(report, () if self._details is None else self._details.hints))
         out.writelines(self._body(report))
         out.write(f"{_how_to_read()}</main>\n{_footer(report)}")
         if self._details is not None:
@@ -89,10 +94,14 @@ class HtmlReporter:
             yield self._section(report, found.pop(title, None))
         if details is not None and details.series is not None:
             yield _time_block(details)
+        if details is not None and details.runs is not None:
+            yield _runs_block(details.runs)
         if details is not None and details.tree is not None:
             yield tree_block(details.tree)
         for title in _AFTER_TREE:
             yield self._section(report, found.pop(title, None))
+            if title == _CAUSES and details is not None:
+                yield _hints_block(details.hints)
             if title == _ROLLOUTS and details is not None:
                 yield _groups_block(details.groups)
                 yield _group_forks_block(details.rollout_forks)
@@ -122,15 +131,16 @@ def _policy(style: str, script: str) -> str:
     return "; ".join([*rules, "base-uri 'none'", "form-action 'none'"])
 
 
-def _header(report: Report) -> str:
+def _header(report: Report, hints: Sequence[Hint]) -> str:
     read = f'<p class="soft">{text(" · ".join(what_was_read(report)))}</p>\n'
     return (
-        f"<header>\n<h1>{text(sentence(report), 600)}</h1>\n{_largest_cause(report)}{read}"
+        f"<header>\n<h1>{text(sentence(report), 600)}</h1>\n{_largest_cause(report, hints)}{read}"
         f"{_amounts(amounts(report))}{_list(notes(report))}</header>\n"
     )
 
 
-def _largest_cause(report: Report) -> str:
+def _largest_cause(report: Report, hints: Sequence[Hint]) -> str:
+    """Why, and what to do: the hint worth most, or without hints what helps against the cause."""
     causes = dearest_first(report.cache.misses_by_cause)
     if not causes:
         return ""
@@ -138,10 +148,23 @@ def _largest_cause(report: Report) -> str:
     lost = f"{tokens(first.tokens)} tokens" + (
         "" if first.usd is None else f", {dollars(first.usd)}"
     )
-    action = ACTIONS.get(first.cause, "")
-    advice = f" What helps: {action}." if action and not action.startswith("none") else ""
-    said = f"The largest cause: {cause_name(first)}, {lost}.{advice}"
-    return f'<p class="cause">{text(said, 600)}</p>\n'
+    meaning = MEANINGS.get(first.cause)
+    why = cause_name(first) + (f" ({meaning})" if meaning else "")
+    said = f"The largest cause: {why}: {lost}. {_advice(first.cause, hints)}"
+    return f'<p class="cause">{text(said.rstrip(), 600)}</p>\n'
+
+
+def _advice(cause: str, hints: Sequence[Hint]) -> str:
+    if hints:
+        best = hints[0]
+        worth = "" if best.usd is None else f" It would have saved {dollars(best.usd)}."
+        return f"What to do first: {_lower(best.action)}.{worth}"
+    action = ACTIONS.get(cause, "")
+    return f"What helps: {action}." if action and not action.startswith("none") else ""
+
+
+def _lower(action: str) -> str:
+    return action[:1].lower() + action[1:]
 
 
 def _amounts(shown: Iterable[Amount]) -> str:
@@ -170,8 +193,74 @@ def _time_block(details: ReportDetails) -> str:
         return ""
     note = "Times are UTC."
     if found.untimed_calls:
-        note += f" {found.untimed_calls:,} calls whose time is not logged are left out."
+        note += f" {found.untimed_calls:,} calls without a date in their logs are left out."
     return block("Cost and hit rate over time", note, charts)
+
+
+def _runs_block(runs: Runs) -> str:
+    header = (
+        "cost", "begun (UTC)", "project", "model", "calls", "input", "hit rate", "output",
+        "paid again", "worth", "first call",
+    )  # fmt: skip
+    note = (
+        "Dearest first; subagents are runs of their own. Paid again: tokens sent before and not "
+        "read from a cache; worth: what reading them would have saved."
+    )
+    left_out = runs.count - len(runs.top)
+    if left_out:
+        note += f" {left_out:,} cheaper runs are left out; --by session has all."
+    return table_block(
+        Section(
+            "What each run cost",
+            note,
+            header,
+            tuple(map(_run_cells, runs.top)),
+            frozenset((0, 4, 5, 6, 7, 8, 9)),
+        )
+    )
+
+
+def _run_cells(run: Run) -> tuple[str, ...]:
+    at_least = "≥ " if run.cost_usd is not None and run.unpriced_calls else ""
+    return (
+        f"{at_least}{dollars(run.cost_usd)}",
+        moment(run.begun_at).removesuffix(" UTC"),
+        cut(run.project or "–", _NAME_LIMIT),
+        cut(", ".join(run.models) or "–", _NAME_LIMIT),
+        f"{run.calls:,}",
+        tokens(run.input_tokens),
+        percent(run.hit_rate),
+        tokens(run.output_tokens),
+        tokens(run.missed_tokens),
+        dollars(run.missed_usd),
+        f"{run.path}:{run.line}",
+    )
+
+
+def _hints_block(hints: Sequence[Hint]) -> str:
+    if not hints:
+        return ""
+    return table_block(
+        Section(
+            "What to do",
+            "What each step alone would have saved on these calls, by their own times and prices. "
+            "Steps may overlap.",
+            ("do this", "saves", "calls", "tokens", "against", "because", "for example"),
+            tuple(
+                (
+                    hint.action[:1].upper() + hint.action[1:],
+                    dollars(hint.usd),
+                    f"{hint.calls:,}",
+                    tokens(hint.tokens),
+                    hint.cause,
+                    hint.evidence,
+                    f"{hint.path}:{hint.line}",
+                )
+                for hint in hints
+            ),
+            frozenset((1, 2, 3)),
+        )
+    )
 
 
 def _groups_block(groups: Sequence[RolloutGroup]) -> str:

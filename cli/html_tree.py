@@ -75,8 +75,8 @@ def tree_block(tree: ReportTree) -> str:
         if name in present
     )
     body = (
-        f'<ul class="legend">{legend}</ul>\n'
         '<div id="tree" hidden>\n'
+        f'<ul class="legend">{legend}</ul>\n'
         '<div class="tools">\n'
         '<span role="group" aria-label="Width of blocks">'
         '<button type="button" id="tree-tokens" aria-pressed="true">tokens</button>'

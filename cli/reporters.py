@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 
 def html_reporter(
-    store: Store, paths: Sequence[Path], filters: Filters, prices: Path | None
+    store: Store,
+    paths: Sequence[Path],
+    filters: Filters,
+    prices: Path | None,
+    rules: Path | None,
 ) -> Reporter:
-    """The HTML page, which shows more than a report holds: the tree, and the course of time."""
+    """The HTML page, which shows more than a report holds: the tree, the runs, what to do."""
     from forkpoint.analysis.report_details import build_details
     from forkpoint.cli.html_report import HtmlReporter
 
-    return HtmlReporter(build_details(store, paths, filters=filters, prices=prices))
+    details = build_details(store, paths, filters=filters, prices=prices, rules=rules)
+    return HtmlReporter(details)
 
 
 def reporter_of(form: ReportFormat, named_store: str | None) -> Reporter:

@@ -195,8 +195,10 @@ class _Screen:
 
     def _forks(self) -> list[Line]:
         tree = self.report.prefix_tree
-        if not tree.fork_points:
+        if not tree.flat_tokens:
             return []
+        if not tree.fork_points:
+            return labelled("Fork points", tree_facts(tree), self.width)
         return [
             *self._with_command("Fork points", tree_facts(tree), "prefixes"),
             *fork_lines(tree.top_forks[:_ROWS], self.width, branches=2),
@@ -382,8 +384,9 @@ def without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
 
 def tree_facts(tree: PrefixTree) -> list[str]:
     """The prefix tree in phrases."""
+    number = f"{tree.fork_points:,}" if tree.fork_points else "none"
     return [
-        f"{tree.fork_points:,} in {tokens(tree.flat_tokens)} prompt tokens",
+        f"{number} in {tokens(tree.flat_tokens)} prompt tokens",
         f"{tokens(tree.tree_tokens)} distinct (overlap {percent(tree.overlap_ratio)})",
     ]
 

@@ -228,7 +228,14 @@ def test_the_best_lifetime_is_named_with_its_saving(tmp_path: Path) -> None:
     assert alive > hour > 0
     assert hint.usd == pytest.approx(alive)
     assert "keep prefixes alive" in hint.action
-    assert "idle for 30 to 30 min" in hint.evidence
+    assert hint.evidence.startswith("prefixes were idle for 30 min; ")
+
+
+def test_pauses_that_the_advice_does_not_reach_are_not_its_reason(tmp_path: Path) -> None:
+    idle(tmp_path, 0, 30, 330)
+    hint = hint_on(answer_on(tmp_path), "expired")
+    assert "pauses of up to an hour" in hint.action
+    assert hint.evidence.startswith("prefixes were idle for 30 min; ")
     assert (hint.calls, hint.tokens, hint.line) == (1, 10_000, 4)
     assert hint.path == str(tmp_path / "s.jsonl")
 

@@ -362,7 +362,7 @@ def test_an_explanation_goes_from_the_call_to_where_prompts_part() -> None:
         "100,000 input tokens · 4,000 read from cache (provider-reported)",
         "ideal: the beginning that an earlier call sent or got 91,146 -3,854",
         "alive: used within the cache's lifetime 4,000 -87,146",
-        "expired 87,146 longer lifetime, or shorter pauses",
+        "expired 87,146 shorter pauses, or keep it alive",
         "tools changed (provider) 3,854",
         "call abababab · 91,146 tokens shared · 1 h 5 min before",
         "/logs/app/session.jsonl:290",

@@ -17,6 +17,8 @@ from test_ingest import claude_lines, write
 
 WIDTHS = (360, 1280, 2560)
 SCHEMES = ("light", "dark")
+PAPER_WIDTH = 718
+"""Of A4 between margins of 1 cm, in CSS pixels."""
 
 pytestmark = [
     pytest.mark.browser,
@@ -389,6 +391,22 @@ def test_a_printed_page_shows_its_tables_whole(usual: Browser) -> None:
     assert usual.evaluate(page) == "rgb(255, 255, 255)"
     usual.look(1280)
     assert usual.evaluate(tools) == "flex"
+
+
+@pytest.mark.parametrize("name", ["usual", "hostile"])
+def test_no_table_is_wider_than_the_paper(
+    browser: Browser, pages: dict[str, Path], name: str
+) -> None:
+    browser.look(PAPER_WIDTH)
+    browser.open(pages[name])
+    browser.print_look()
+    cut = (
+        "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+        ".map(e => [e.ariaLabel, e.scrollWidth])"
+    )
+    found = browser.evaluate(cut)
+    browser.look(1280)
+    assert found == []
 
 
 def test_every_control_has_a_name_and_every_region_too(usual: Browser) -> None:

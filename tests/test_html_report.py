@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import io
 import json
 import re
@@ -124,8 +125,10 @@ def test_the_answer_comes_first_and_sections_follow_in_order(page: str) -> None:
         "From all input to what the cache served",
         "Savings ledger",
         "Cost and hit rate over time",
+        "What each run cost",
         "Where the input went",
         "Lost to",
+        "What to do",
         "Rollouts",
         "Groups of rollouts",
         "Where rollouts part",
@@ -388,6 +391,41 @@ def test_logs_without_calls_make_a_page_without_charts(tmp_path: Path) -> None:
     assert "There are no model calls in these logs." in shown
     assert 'id="icicle"' not in shown
     assert (details.tree, details.series, details.groups) == (None, None, ())
+
+
+def test_the_page_opens_with_the_cause_in_words_and_the_step_worth_most(
+    answer: tuple[Report, ReportDetails], page: str
+) -> None:
+    (said,) = re.findall(r'<p class="cause">(.*?)</p>', page)
+    assert said.startswith(
+        "The largest cause: expired (the cached prompt was not used again within its lifetime): "
+    )
+    best, *others = answer[1].hints
+    assert best.usd is not None
+    assert all((best.usd or 0) >= (each.usd or 0) for each in others)
+    assert html.unescape(said).endswith(
+        f"What to do first: {best.action[:1].lower()}{best.action[1:]}. "
+        f"It would have saved {dollars(best.usd)}."
+    )
+    # Without details the cause's own remedy stands in.
+    assert "What helps: shorter pauses, or keep it alive." in page_of(answer[0], None)
+
+
+def test_what_to_do_rests_on_the_rules_that_were_asked_for(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rule]]\nmodels = ["*"]\nminimum_tokens = 1024\ndefault_ttl_s = 864000\n')
+    logs = SAMPLES / "claude-code"
+    with Store.open(MEMORY, encoding=DEFAULT_ENCODING) as store:
+        ingest(store, [logs], Options(DEFAULT_ENCODING), workers=1)
+        usual, own = (build_details(store, [logs], rules=each) for each in (None, rules))
+    assert "expired" in {hint.cause for hint in usual.hints}
+    assert "expired" not in {hint.cause for hint in own.hints}
+
+
+def test_the_page_can_be_made_again_from_what_it_says(page: str) -> None:
+    shown = html.unescape(page)
+    assert f"<dd>forkpoint report {SAMPLES} --by project</dd>" in shown
+    assert re.search(r"<dd>genai-prices [\d.]+, changes to \d{4}-\d\d-\d\d</dd>", shown)
 
 
 def test_a_page_is_the_same_every_time(answer: tuple[Report, ReportDetails], page: str) -> None:

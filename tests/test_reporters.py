@@ -39,7 +39,7 @@ from forkpoint.analysis.results import (
     WaterfallStep,
     WorstCall,
 )
-from forkpoint.cli.answer import ACTIONS, Reporter, period
+from forkpoint.cli.answer import ACTIONS, MEANINGS, Reporter, period
 from forkpoint.cli.csv_report import COLUMNS, CsvReporter
 from forkpoint.cli.html_report import HtmlReporter
 from forkpoint.cli.json_report import JsonReporter
@@ -265,7 +265,7 @@ def test_the_first_screen_answers_in_order() -> None:
         "Left",
         "ideal 98.9 % of input (computed from usage and partial text)",
         "Lost to",
-        "expired 14 1.1 M $3.90 longer lifetime, or shorter pauses",
+        "expired 14 1.1 M $3.90 shorter pauses, or keep it alive",
         "tools changed (provider) 3 500.0 k $1.60 keep tools and their order",
         "Worst call $0.8659 · 139.6 k tokens · claude-opus-4-7 · /logs/app/session-0.jsonl:100",
         "forkpoint cache /logs/app",
@@ -284,7 +284,7 @@ def test_the_first_screen_answers_in_order() -> None:
 def test_the_dearest_cause_comes_first_and_the_provider_is_named(width: int) -> None:
     shown = rendered(a_report(), "table", width)
     assert shown.index("  expired ") < shown.index("  tools changed (provider) ")
-    assert shown.index("longer lifetime") < shown.index("keep tools and their order")
+    assert shown.index("shorter pauses") < shown.index("keep tools and their order")
 
 
 def with_causes(n: int) -> Report:
@@ -312,7 +312,7 @@ def test_every_cause_has_an_action_that_fits_beside_it() -> None:
     named = {
         value for name, value in vars(causes).items() if name.isupper() and isinstance(value, str)
     } | set(causes.PROVIDER_WORDS.values())
-    assert named == set(ACTIONS)
+    assert named == set(ACTIONS) == set(MEANINGS)
     assert max(map(len, ACTIONS.values())) <= 36
 
 
@@ -369,6 +369,24 @@ def test_what_logs_do_not_state_is_unknown_and_never_zero() -> None:
     assert "1.9 M tokens may have been paid for again" in rendered(unknown_reads(), "html")
     row = next(csv.DictReader(io.StringIO(rendered(unknown_reads(), "csv"))))
     assert (row["input_tokens"], row["cost_usd"], row["hit_rate"]) == ("", "", "")
+
+
+def test_where_no_prompts_fork_that_is_said_and_how_much_they_share() -> None:
+    report = a_report()
+    tree = replace(report.prefix_tree, fork_points=0, top_forks=())
+    shown = rendered(replace(report, prefix_tree=tree), "table")
+    assert re.search(r"^Fork points {5}none in .* prompt tokens · .*overlap", shown, re.MULTILINE)
+    assert "forkpoint prefixes" not in shown
+
+
+@pytest.mark.parametrize("kind", ["md", "html"])
+def test_kinds_of_tokens_that_no_log_states_are_not_zero(kind: str) -> None:
+    report = a_report()
+    totals = replace(report.totals, reasoning_tokens=0, cache_write_1h_tokens=0)
+    shown = rendered(replace(report, totals=totals), kind)
+    cell = r"(?:</td><td[^>]*>| \| )"
+    assert re.search(f"of it: reasoning{cell}–", shown)
+    assert re.search(f"written for 1 hour{cell}–", shown)
 
 
 def test_calls_that_log_no_cache_reads_are_kept_apart() -> None:

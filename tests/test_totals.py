@@ -42,6 +42,16 @@ def test_rows_add_up_to_the_totals(store: Store, sample_logs: Path, by: str) -> 
     assert len({row.key for row in report.groups_by}) == len(report.groups_by)
 
 
+@pytest.mark.parametrize("folder", ["vllm", "mooncake", "kv-cache-tester"])
+def test_clocks_without_a_date_give_no_day_and_no_period(
+    store: Store, sample_logs: Path, folder: str
+) -> None:
+    report = build_report(store, [sample_logs / folder], by="day")
+    assert report.totals.calls > 0
+    assert [row.key for row in report.groups_by] == ["(none)"]
+    assert (report.provenance.first_call, report.provenance.last_call) == (None, None)
+
+
 def test_an_unknown_by_is_refused(store: Store, sample_logs: Path) -> None:
     with pytest.raises(ForkpointError, match="--by takes one of day"):
         build_report(store, [sample_logs], by="weather")
