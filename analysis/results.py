@@ -222,8 +222,13 @@ class Drift:
     broken: int
     """Those of them whose ids do not."""
     overlap_ratio_by_ids: float | None
+    """POR of the sequences with both, as logged."""
+    faked_tokens: int
+    """Tokens of their trees that only stand apart because equal text has other ids."""
+    overlap_ratio_without: float | None
+    """POR of the same ids with those tokens shared: less `overlap_ratio_by_ids`, what drift costs."""
     overlap_ratio_by_text: float | None
-    """The same of the text, in tokens counted here: what the ids would share without drift."""
+    """POR of the texts, in tokens counted here: another unit, so it differs without drift too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,14 +247,41 @@ def measure_drift(grouped: GroupedRollouts) -> Drift | None:
     by_ids, in_text = (
         build_group_trees(prompts, group[last], rollout[last], ends[last]) for ends in (ids, text)
     )
+    flat, faked = int(by_ids.flat_tokens.sum()), _faked_tokens(prompts, group, rollout, text, ids)
     return Drift(
         sequences=len(both),
         drifted=by_both - by_text,
         continued=int(goes_on.sum()),
         broken=int((goes_on & ~kept).sum()),
         overlap_ratio_by_ids=by_ids.overlap_ratio,
+        faked_tokens=faked,
+        overlap_ratio_without=1 - (int(by_ids.tree_tokens.sum()) - faked) / flat if flat else None,
         overlap_ratio_by_text=in_text.overlap_ratio,
     )
+
+
+def _faked_tokens(prompts: Prompts, group: Ints, rollout: Ints, text: Ints, ids: Ints) -> int:
+    """Tokens of the trees that would be shared had equal texts equal ids.
+
+    The first ids of a text in a group are held to be its own. Up to the end of a call with others,
+    all that lies on no sequence without such a call is faked: what comes after may differ in text.
+
+    Args:
+        group, rollout, text, ids: per call, by rollout and time; the last two are nodes.
+    """
+    _, first, which = np.unique(
+        np.stack((group, text)), axis=1, return_index=True, return_inverse=True
+    )
+    other = ids != ids[first][which.reshape(-1)]
+    before = np.cumsum(other) - other
+    begins = np.flatnonzero(np.r_[True, rollout[1:] != rollout[:-1]])
+    lengths = np.diff(np.r_[begins, len(rollout)])
+    faithful = ~other & (before == np.repeat(before[begins], lengths))
+    both, alone = (
+        build_group_trees(prompts, group[kept], np.flatnonzero(kept), ids[kept]).tree_tokens.sum()
+        for kept in (faithful | other, faithful)
+    )
+    return int(both - alone)
 
 
 def pass_hat(rewards: list[tuple[int, float]]) -> dict[int, float]:

@@ -222,10 +222,11 @@ def _drift(drift: Drift | None) -> list[str]:
             f"{drift.broken:,} of {count(drift.continued, 'turn')} go on from other ids than those "
             "that were generated"
         )
-    parts.append(
-        f"overlap {percent(drift.overlap_ratio_by_ids)} by ids, "
-        f"{percent(drift.overlap_ratio_by_text)} by text"
-    )
+    if drift.drifted:
+        parts.append(
+            f"{tokens(drift.faked_tokens)} tokens count again for that: overlap "
+            f"{percent(drift.overlap_ratio_by_ids)}, without it {percent(drift.overlap_ratio_without)}"
+        )
     return parts
 
 

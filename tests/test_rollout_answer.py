@@ -429,7 +429,34 @@ def test_drift_is_counted_and_its_effect_on_the_overlap_shown(tmp_path: Path) ->
     assert drift is not None
     assert (drift.sequences, drift.drifted) == (3, 1)
     assert drift.overlap_ratio_by_ids == pytest.approx(1 - 79 / 209)
+    assert drift.faked_tokens == 9
+    assert drift.overlap_ratio_without == pytest.approx(1 - 70 / 209)
     assert drift.overlap_ratio_by_text == pytest.approx(2 / 3)
+
+
+def test_drift_of_turns_counts_once_and_only_up_to_where_the_texts_part(tmp_path: Path) -> None:
+    turns = [  # (ids of the second turn, of the third, its text), after a first one alike
+        ([1] * 4, [5] * 6, "done"),
+        ([2] * 5, [6] * 7, "done"),
+        ([2] * 5, [7] * 3, "otherwise"),
+    ]
+    lines = []
+    for i, (second, third, said) in enumerate(turns):
+        ids, text = [8] * 40, "ask"
+        for made, words in (([9] * 3, " one"), (second, " two"), (third, f" {said}")):
+            record = {"prompt_ids": ids, "response_ids": made, "prompt": text, "response": words}
+            more = {"group": "g" * 20, "session_id": f"s{i}", "reward": 1.0}
+            lines.append(json.dumps({"request_id": f"{i}-{len(ids)}", **more, **record}))
+            ids, text = ids + made, text + words
+    (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    with ingested(tmp_path) as store:
+        drift = build_rollouts(store, [tmp_path]).rollouts.drift
+    assert drift is not None
+    # The second says what the first says, in other ids: 5 + 7. The third shares those 5 with it.
+    assert drift.faked_tokens == 5 + 7
+    flat, tree = 53 + 55 + 51, 43 + 10 + 12 + 3
+    assert drift.overlap_ratio_by_ids == pytest.approx(1 - tree / flat)
+    assert drift.overlap_ratio_without == pytest.approx(1 - (43 + 10 + 3) / flat)
 
 
 def test_turns_of_agents_are_counted_once_where_the_conversation_is_the_same(

@@ -170,7 +170,7 @@ def an_answer(text: str | None = None) -> RolloutsAnswer:
             rho=1.648,
             turns=480,
             distinct_turns=351,
-            drift=Drift(480, 12, 432, 9, 0.62, 0.6667),
+            drift=Drift(480, 12, 432, 9, 0.62, 2_189, 0.66, 0.6667),
             same_answer_share=0.41,
             mean_reward=0.4792,
             pass_hat={8: 0.02, 1: 0.4792, 2: 0.31, 4: 0.12},
@@ -300,7 +300,7 @@ def test_the_screen_answers_in_order() -> None:
         "mean 0.479 · 47.9 % succeed (reward 1) · all of 8 succeed: 2.0 % (pass^8)",
         "12 of 480 sequences with other ids for equal text",
         "9 of 432 turns go on from other ids",
-        "overlap 62.0 % by ids, 66.7 % by text",
+        "overlap 62.0 %, without it 66.0 %",
         "Biggest groups",
         "… 1 more (--top 6)",
         "What 30,144 tokens buy",
@@ -386,7 +386,7 @@ def test_chances_that_only_odd_groups_reach_are_not_shown() -> None:
 
 def test_no_drift_is_not_worth_a_line() -> None:
     answer = an_answer()
-    none = replace(answer.rollouts, drift=Drift(480, 0, 432, 0, 0.6, 0.6))
+    none = replace(answer.rollouts, drift=Drift(480, 0, 432, 0, 0.6, 0, 0.6, 0.6))
     assert "Token drift" not in table(replace(answer, rollouts=none))
 
 
