@@ -525,6 +525,13 @@ def test_hostile_text_brings_no_control_character_into_any_format(kind: str) -> 
     shown.encode("utf-8")
 
 
+@pytest.mark.parametrize("kind", ["table", "md", "html"])
+def test_a_name_of_a_megabyte_does_not_fill_what_people_read(kind: str) -> None:
+    shown = rendered(a_report("x" * 1_000_000, "project"), kind)
+    assert len(shown) < 100_000
+    assert "x…" in shown or "…x" in shown
+
+
 def test_hostile_text_is_exact_in_json() -> None:
     found = json.loads(rendered(a_report(HOSTILE, by="project"), "json"))
     assert found["totals"]["unpriced_models"] == [HOSTILE]
