@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from forkpoint.analysis.fork_answer import RolloutForks
 from forkpoint.analysis.prompts import load_prompts
 from forkpoint.analysis.report import NO_FILTERS
+from forkpoint.analysis.rollout_texts import is_models, text_ends
 from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.siblings import TokenIds, read_contents
@@ -56,7 +58,8 @@ class PreferencePair:
             that both share.
         chosen_side, rejected_side: what became of them.
         prompt, chosen, rejected: chat messages; or text, where prompts were logged as rendered text;
-            or token ids, where nothing else was logged.
+            or token ids, where nothing else was logged or texts are equal. Text that was logged beside
+            ids is cut where it differs, which may be inside a token.
     """
 
     group: str
@@ -130,7 +133,7 @@ def _pair(forks: RolloutForks, fork: int, reader: _Reader) -> PreferencePair | N
     if forks.values[0][best] <= forks.values[0][worst]:
         return None
     chosen, rejected = _shown(forks, best, np.nanargmax), _shown(forks, worst, np.nanargmin)
-    texts = reader.step(int(trees.leaf[chosen]), int(trees.leaf[rejected]), depth)
+    texts = reader.step(int(trees.rollout[chosen]), int(trees.rollout[rejected]), depth)
     if texts is None:
         return None
     rollout = int(trees.rollout[chosen])
@@ -179,9 +182,10 @@ class _Reader:
 
     def __init__(self, store: Store, grouped: GroupedRollouts) -> None:
         self._store = store
+        self._grouped = grouped
         self._tree = grouped.prompts.tree
         self._depth = grouped.prompts.token_depth
-        self._made = grouped.generated
+        self._ends = text_ends(grouped)
         self._segments: dict[int, tuple[Any, str, str]] = {}
         self._texts: dict[Any, str] = {}
         self._ids: dict[Any, TokenIds] = {}
@@ -190,28 +194,83 @@ class _Reader:
         """The prompt that both share, and the model's turn on each side; ``None``: not readable.
 
         Args:
-            chosen, rejected: nodes where two rollouts end that part at `depth` tokens.
+            chosen, rejected: rollouts that part at `depth` tokens.
         """
-        sides = [self._path(chosen), self._path(rejected)]
-        if any(path is None for path in sides):
+        leaf = self._grouped.table.leaf
+        sides = self._paths(int(leaf[chosen]), int(leaf[rejected]))
+        if sides is None:
             return None
-        one, other = (path for path in sides if path is not None)
-        kinds = {self._segments[node][1] for node in (*one, *other)}
+        one, other = sides
+        kinds = self._kinds(one, other)
         if "tokens" in kinds:
-            return self._of_ids(one, other, depth)
+            return self._beside(chosen, rejected, depth) or self._of_ids(one, other, depth)
         if "rendered" in kinds:
             return self._of_text(one, other, depth)
-        common = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
-        if common is None:
+        start = self._turn_start(one, other, self._is_made)
+        if start is None:
             return None
-        start = common
-        while start and self._made.node[one[start - 1]]:
-            start -= 1  # back to where the turn began
+        above = int(self._depth[one[start - 1]]) if start else 0
+        return self._of_messages(one, other, start, above, self._is_made)
+
+    def _beside(self, chosen: int, rejected: int, depth: int) -> _Texts | None:
+        """The step as the text that was logged beside its ids; ``None``: there is none, it cannot be
+        read, or it does not tell the sides apart."""
+        ends = [int(self._ends[each]) for each in (chosen, rejected)]
+        leaves = [int(self._grouped.table.leaf[each]) for each in (chosen, rejected)]
+        sides = self._paths(*ends)
+        if sides is None or any(end == leaf for end, leaf in zip(ends, leaves, strict=True)):
+            return None
+        one, other = sides
+        kinds = self._kinds(one, other)
+        if "rendered" in kinds:
+            texts = self._of_text(one, other, depth)
+            return texts if texts.chosen and texts.rejected else None
+        start = None if "tokens" in kinds else self._turn_start(one, other, self._is_models)
+        if start is None:
+            return None
+        asked = self._asked(chosen, depth)
+        texts = self._of_messages(one, other, start, asked, self._is_models)
+        return texts if texts.chosen and texts.rejected else None
+
+    def _asked(self, rollout: int, depth: int) -> int:
+        """Tokens of the prompt of the call that generated the token at `depth`."""
+        table, prompts = self._grouped.table, self._grouped.prompts
+        calls = table.call[table.call_rollout == rollout]
+        ends = prompts.token_depth[prompts.prompt[calls]]
+        return int(ends[ends <= depth].max(initial=0))
+
+    def _paths(self, chosen: int, rejected: int) -> tuple[list[int], list[int]] | None:
+        one, other = self._path(chosen), self._path(rejected)
+        return None if one is None or other is None else (one, other)
+
+    def _kinds(self, *paths: list[int]) -> set[str]:
+        return {self._segments[node][1] for path in paths for node in path}
+
+    def _is_made(self, node: int) -> bool:
+        return bool(self._grouped.generated.node[node])
+
+    def _is_models(self, node: int) -> bool:
+        _, kind, role = self._segments[node]
+        return kind != "unlogged" and is_models(role)
+
+    def _turn_start(
+        self, one: list[int], other: list[int], own: Callable[[int], bool]
+    ) -> int | None:
+        """Where in both paths the model's turn begins in which they part; ``None``: they do not."""
+        start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+        while start and own(one[start - 1]):
+            start -= 1
+        return start
+
+    def _of_messages(
+        self, one: list[int], other: list[int], start: int, above: int, own: Callable[[int], bool]
+    ) -> _Texts:
+        """Chat messages: the sides are whole turns."""
         return _Texts(
-            start=int(self._depth[one[start - 1]]) if start else 0,
+            start=above,
             prompt=self._messages(one[:start]),
-            chosen=self._messages(self._turn(one, start)),
-            rejected=self._messages(self._turn(other, start)),
+            chosen=self._messages(list(takewhile(own, one[start:]))),
+            rejected=self._messages(list(takewhile(own, other[start:]))),
         )
 
     def _path(self, leaf: int) -> list[int] | None:
@@ -241,13 +300,6 @@ class _Reader:
         self._texts.update(texts)
         self._ids.update(ids)
 
-    def _turn(self, path: list[int], start: int) -> list[int]:
-        """The model's segments from `start` on, up to somebody else's."""
-        end = start
-        while end < len(path) and self._made.node[path[end]]:
-            end += 1
-        return path[start:end]
-
     def _of_ids(self, one: list[int], other: list[int], depth: int) -> _Texts:
         """Token ids: the fork itself is where the sides begin."""
         chosen, rejected = (
@@ -274,6 +326,7 @@ class _Reader:
             segment, kind, role = self._segments[node]
             text = self._texts.get(segment, "")
             role = _ROLE_OF_KIND.get(kind, role.split(" ")[0] or "user")
+            role = "assistant" if is_models(role) else role
             if kind in ("tools", "unlogged"):
                 continue
             fresh = (

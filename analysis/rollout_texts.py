@@ -57,6 +57,11 @@ def coded_answers(
     return answer_codes([None if each is None else normalise_answer(each) for each in found])
 
 
+def is_models(role: str) -> bool:
+    """Whether a segment's role says that the model speaks."""
+    return role.split(" ")[0] in _MODEL_ROLES
+
+
 def text_ends(grouped: GroupedRollouts) -> Ints:
     """Node where each rollout's text ends: beside its token ids, or as its content."""
     table = grouped.table
@@ -163,7 +168,7 @@ class _Said:
         self, end: int, nodes: list[int], segments: dict[int, tuple[Any, str, str]]
     ) -> list[int]:
         """The messages' texts that the model wrote, of the last ones on the path to `end`."""
-        by_model = [segments[node][2].split(" ")[0] in _MODEL_ROLES for node in nodes]
+        by_model = [is_models(segments[node][2]) for node in nodes]
         if self._is_beside[end]:
             # Of the path to a text beside ids no node is a call's; it ends with the response.
             others = [place for place, own in enumerate(by_model, 1) if not own]

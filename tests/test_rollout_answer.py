@@ -225,6 +225,53 @@ def test_a_pair_shows_the_best_of_the_better_way_and_the_worst_of_the_worse(tmp_
     assert (row["chosen_reward"], row["rejected_reward"]) == (1.0, -1.0)
 
 
+def test_text_beside_token_ids_is_what_a_pair_shows(tmp_path: Path) -> None:
+    samples = [([1, 2, 3], " One plus one is 2.", 1.0), ([1, 2, 4], " One plus one is 3.", 0.0)]
+    lines = [
+        json.dumps(
+            {
+                "request_id": f"r{i}",
+                "group": "g" * 20,
+                "prompt": "1+1?",
+                "response": text,
+                "prompt_token_ids": [9] * 40,
+                "response_ids": ids,
+                "reward": reward,
+            }
+        )
+        for i, (ids, text, reward) in enumerate(samples)
+    ]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    with ingested(tmp_path) as store:
+        (pair,) = build_pairs(store, [tmp_path])
+    assert (pair.prompt, pair.chosen, pair.rejected) == ("1+1? One plus one is ", "2.", "3.")
+    assert (pair.fork_tokens, pair.shared_tokens) == (42, 0)
+
+
+@pytest.mark.parametrize("texts", [("Yes.", "No."), ("Yes.", "Yes.")])
+def test_messages_beside_token_ids_are_what_a_pair_shows(
+    tmp_path: Path, texts: tuple[str, str]
+) -> None:
+    asked = [{"role": "system", "content": "Help."}, {"role": "user", "content": "Is it?"}]
+    group = {
+        "tokens": [[1, 2, 3, 4], [1, 2, 3, 5]],
+        "masks": [[-100, -100, 3, 4], [-100, -100, 3, 5]],
+        "scores": [1.0, 0.0],
+        "messages": [[*asked, {"role": "agent", "content": text}] for text in texts],
+    }
+    (tmp_path / "groups.jsonl").write_text(json.dumps(group) + "\n")
+    with ingested(tmp_path) as store:
+        (pair,) = build_pairs(store, [tmp_path])
+    if texts[0] == texts[1]:  # only the ids tell them apart
+        assert (pair.prompt, pair.chosen, pair.rejected) == ([1, 2, 3], [4], [5])
+        assert pair.shared_tokens == 0
+        return
+    assert pair.prompt == asked
+    assert pair.chosen == [{"role": "assistant", "content": "Yes."}]
+    assert pair.rejected == [{"role": "assistant", "content": "No."}]
+    assert (pair.fork_tokens, pair.shared_tokens) == (3, 1)
+
+
 def test_chats_give_pairs_of_the_models_turns_and_forks_of_others_give_none(tmp_path: Path) -> None:
     write_chats(
         tmp_path,
