@@ -312,6 +312,49 @@ def quantile_threshold(lower: Floats, upper: Floats, share: float = 0.2) -> Thre
     return Threshold(value, low, high, share, n)
 
 
+@dataclass(frozen=True)
+class Patches:
+    """Completions cut before each token of high entropy (the global threshold of arXiv:2412.09871,
+    of tokens instead of bytes). A completion's first token begins a patch in any case.
+
+    Attributes:
+        patches: by the middles of bounds.
+        least: those that begin for certain.
+        most: those, and all that may.
+        mean_tokens: tokens of a patch.
+        longest: tokens of the longest.
+    """
+
+    patches: int
+    least: int
+    most: int
+    mean_tokens: float
+    longest: int
+
+
+def entropy_patches(codes: Codes, is_high: Flags, offsets: Ints) -> Patches | None:
+    """Patches of some completions; ``None``: there is no token.
+
+    Args:
+        codes: shape (tokens,): `FORK`, `NOT_FORK` or `UNDECIDED`.
+        is_high: shape (tokens,): whether the middle of a position's bounds reaches the threshold.
+        offsets: shape (completions + 1,): where each one's tokens begin.
+    """
+    if not len(codes):
+        return None
+    check_offsets(len(codes), offsets)
+    first = np.zeros(len(codes), dtype=np.bool_)
+    first[offsets[:-1][np.diff(offsets) > 0]] = True
+    begins = np.flatnonzero(first | is_high)
+    return Patches(
+        patches=len(begins),
+        least=int((first | (codes == FORK)).sum()),
+        most=int((first | (codes != NOT_FORK)).sum()),
+        mean_tokens=len(codes) / len(begins),
+        longest=int(np.diff(np.r_[begins, len(codes)]).max()),
+    )
+
+
 def _check_share(share: float) -> None:
     if not 0 < share <= 1:
         raise ValueError(f"share {share} is not in (0, 1]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forkpoint.analysis.entropy import Agreement, DifficultyCurve, HighRuns
+from forkpoint.analysis.entropy import Agreement, DifficultyCurve, HighRuns, Patches
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,8 @@ class Entropy:
     """By |advantage| x entropy (D3S)."""
     sparks: UnlikelyTokens | None
     """``None``: no group has different rewards."""
+    patches: Patches | None
+    """Completions cut before each token of high entropy."""
     replayed_tokens: int = 0
     """Of `tokens`, those of which the log says nothing and a replay does: they rest on the model that
     was run (`models`), which need not be the one that sampled them."""

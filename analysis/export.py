@@ -29,6 +29,7 @@ from forkpoint.analysis.rules import load_rules
 from forkpoint.analysis.savings import measure_savings
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
+from forkpoint.analysis.token_entropy import load_scored_tokens, measure_entropy
 from forkpoint.analysis.totals import measure_totals
 from forkpoint.analysis.tree import NEVER, Ints
 from forkpoint.analysis.waterfall import Waterfall, measure_cache, measure_waterfall
@@ -257,7 +258,7 @@ LEDGER = Table(
         Column("potential_usd", MONEY, "Their worth."),
         Column("standalone_tokens", COUNT, "What the mechanism would save alone."),
         Column("evidence", TEXT, "What the figures rest on."),
-        Column("needs", TEXT, "What a log would have to hold for missing figures."),
+        Column("needs", TEXT, "What the missing figures would take."),
     ),
     "position",
 )
@@ -330,7 +331,8 @@ def build_tables(
     totals, hit_rate, read_share = measure_totals(store)
     cache = measure_cache(store, prompts, reuse, missed, fall, hit_rate, read_share)
     rollouts = measure_rollouts(it.grouped, None)
-    savings = measure_savings(store, totals, missed, rollouts, cache.evidence)
+    entropy = measure_entropy(load_scored_tokens(store))
+    savings = measure_savings(store, totals, missed, rollouts, entropy, cache.evidence)
     _make(store, LEDGER, _LEDGER_SQL, _attributes(savings.ledger, _LEDGER_FIELDS))
 
 

@@ -28,3 +28,10 @@ class Dtype(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+
+
+class PruneUnit(StrEnum):
+    """What pruning deletes as a whole."""
+
+    TOKEN = "token"
+    SENTENCE = "sentence"

@@ -98,7 +98,7 @@ def add_measured(store: Store, replay_id: str, found: Sequence[Measured]) -> Non
     if not found:
         return
     with store.transaction():
-        _new_generation(store)
+        begin_generation(store)
         store.connection.executemany(
             "INSERT INTO replayed VALUES (?, ?, ?, ?, ?, ?, NULL)",
             [
@@ -135,7 +135,7 @@ def add_cached_tokens(
         )
 
 
-def _new_generation(store: Store) -> None:
+def begin_generation(store: Store) -> None:
     """Remembered reports no longer hold; forks, which hang on logs alone, need no new ranks."""
     generation = str(store.generation)
     following = str(store.generation + 1)
@@ -203,24 +203,14 @@ def _storable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def select_replayed(store: Store) -> None:
-    """Fill the temporary table ``scope_replayed``: completions in scope (see
-    `forkpoint.analysis.scope`) whose logs hold no logprobs, with the replay that measured them last.
-    """
+def select_completions(store: Store) -> None:
+    """Fill the temporary table ``scope_completions``: each completion in scope (see
+    `forkpoint.analysis.scope`), wherever it stands: of calls, and of rollouts that have no call of
+    their own."""
     store.execute(
         """
-        CREATE OR REPLACE TEMP TABLE scope_replayed AS
-        WITH latest AS (
-            SELECT prompt, completion, arg_max(replay_id, (started_at, replay_id)) AS replay_id
-            FROM replayed JOIN replays USING (replay_id)
-            WHERE prompt <> completion AND n_tokens > 0
-              AND NOT EXISTS (
-                  FROM scores JOIN scope_sources USING (source_id)
-                  WHERE NOT deleted AND scores.prompt = replayed.prompt
-                    AND scores.completion = replayed.completion
-              )
-            GROUP BY prompt, completion
-        ), places AS (
+        CREATE OR REPLACE TEMP TABLE scope_completions AS
+        WITH places AS (
             SELECT path, prompt, min(line) AS line, min(record_offset) AS record_offset
             FROM scope_calls JOIN scope_sources USING (source_id, format) GROUP BY path, prompt
         ), called AS (
@@ -234,12 +224,37 @@ def select_replayed(store: Store) -> None:
                 AS these ANTI JOIN called USING (trace_id)
             LEFT JOIN places ON these.path = places.path AND these.prompt = places.prompt
         )
-        SELECT found.*, group_id, reward, replay_id, replays.model, replays.tokenizer,
-               replays.vocabulary_size
+        SELECT found.*, group_id, reward, answer
         FROM (FROM called UNION ALL FROM alone) AS found
+        LEFT JOIN (SELECT trace_id, group_id, reward, answer FROM scope_traces) USING (trace_id)
+        """
+    )
+
+
+def select_replayed(store: Store) -> None:
+    """Fill the temporary table ``scope_replayed``: those of ``scope_completions`` whose logs hold no
+    logprobs, with the replay that measured them last.
+    """
+    select_completions(store)
+    store.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE scope_replayed AS
+        WITH latest AS (
+            SELECT prompt, completion, arg_max(replay_id, (started_at, replay_id)) AS replay_id
+            FROM replayed JOIN replays USING (replay_id)
+            WHERE prompt <> completion AND n_tokens > 0
+              AND NOT EXISTS (
+                  FROM scores JOIN scope_sources USING (source_id)
+                  WHERE NOT deleted AND scores.prompt = replayed.prompt
+                    AND scores.completion = replayed.completion
+              )
+            GROUP BY prompt, completion
+        )
+        SELECT trace_id, prompt, completion, path, format, line, record_offset, group_id, reward,
+               replay_id, replays.model, replays.tokenizer, replays.vocabulary_size
+        FROM scope_completions
         JOIN latest USING (prompt, completion)
         JOIN replays USING (replay_id)
-        LEFT JOIN (SELECT trace_id, group_id, reward FROM scope_traces) USING (trace_id)
         """
     )
 

@@ -58,14 +58,15 @@ def build_report(
     fall = measure_waterfall(store, prompts, missed, load_rules(rules))
     cache = measure_cache(store, prompts, reuse, missed, fall, hit_rate, read_share)
     rollouts = _rollouts(store, prompts)
+    entropy = measure_entropy(load_scored_tokens(store))
     return Report(
         sources=measure_sources(store),
         totals=totals,
         cache=cache,
         prefix_tree=_prefix_tree(store, prompts, top=TOP_FORKS, min_calls=2),
         rollouts=rollouts,
-        entropy=measure_entropy(load_scored_tokens(store)),
-        savings=measure_savings(store, totals, missed, rollouts, cache.evidence),
+        entropy=entropy,
+        savings=measure_savings(store, totals, missed, rollouts, entropy, cache.evidence),
         provenance=describe_provenance(store, paths, filters, book),
         by=by,
         groups_by=measure_groups(store, by) if by is not None else (),

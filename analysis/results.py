@@ -278,7 +278,8 @@ class LedgerRow:
     """What the mechanism would save alone."""
     evidence: str
     needs: str | None
-    """What a log would have to hold for the missing figures; ``None``: nothing is missing."""
+    """What the missing figures would take: more in the log, a replay, another model; ``None``: nothing
+    is missing."""
 
 
 @dataclass(frozen=True, slots=True)

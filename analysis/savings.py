@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from math import exp
+
 from forkpoint.analysis.cache import Missed, sum_usd
+from forkpoint.analysis.entropy_results import Entropy
+from forkpoint.analysis.replay_store import select_completions
 from forkpoint.analysis.results import LedgerRow, Rollouts, Savings, Totals
 from forkpoint.analysis.store import Store
 
 
 def measure_savings(
-    store: Store, totals: Totals, missed: Missed, rollouts: Rollouts, evidence: dict[str, int]
+    store: Store,
+    totals: Totals,
+    missed: Missed,
+    rollouts: Rollouts,
+    entropy: Entropy | None,
+    evidence: dict[str, int],
 ) -> Savings:
-    """The ledger of the scope. Further mechanisms append rows here."""
+    """The ledger of the scope. Further mechanisms append rows here.
+
+    Importance pruning and entropy patching need a model trained for them, which no user of the logged
+    one can choose: they state what they would save alone, and are in no sum.
+    """
     ledger = (
         _prompt_caching(store, totals, missed, evidence),
         _tree_sampling(store, rollouts),
+        _importance_pruning(store),
+        _entropy_patching(entropy),
     )
     return Savings(
         realized_tokens=sum(row.realized_tokens or 0 for row in ledger),
@@ -78,4 +93,71 @@ def _tree_sampling(store: Store, rollouts: Rollouts) -> LedgerRow:
         standalone_tokens=rollouts.flat_tokens - rollouts.tree_tokens,
         evidence=f"{rollouts.rollouts} rollouts in {rollouts.groups} groups",
         needs=None if rate is not None else "a priced model, for dollars",
+    )
+
+
+def _importance_pruning(store: Store) -> LedgerRow:
+    """Tokens of chains that can go while their answers stay as likely (arXiv:2601.03066), as far as
+    a replay measured it; of several prunings of a completion, the latest."""
+    select_completions(store)
+    completions, tokens, chains, models, losses = store.rows(
+        """
+        WITH latest AS (
+            SELECT prompt, completion,
+                   arg_max(pruning_id, (pruned_at, pruning_id)) AS pruning_id
+            FROM pruned_chains SEMI JOIN scope_completions USING (prompt, completion)
+            GROUP BY ALL
+        ), gone AS (
+            SELECT pruning_id, count(*) FILTER (deleted_in > 0) AS n
+            FROM pruned_tokens SEMI JOIN latest USING (pruning_id) GROUP BY ALL
+        )
+        SELECT count(*), sum(gone.n)::BIGINT, sum(chain_tokens)::BIGINT,
+               list(DISTINCT model ORDER BY model), list(DISTINCT loss_nats ORDER BY loss_nats)
+        FROM scope_completions JOIN latest USING (prompt, completion)
+        JOIN gone USING (pruning_id) JOIN pruned_chains USING (pruning_id)
+        JOIN replays USING (replay_id)
+        """
+    )[0]
+    if not completions:
+        return LedgerRow(
+            "importance pruning", None, None, None, None, None, "", "forkpoint replay --prune"
+        )
+    least = exp(-max(losses))
+    return LedgerRow(
+        mechanism="importance pruning",
+        potential_tokens=None,
+        realized_tokens=None,
+        potential_usd=None,
+        realized_usd=None,
+        standalone_tokens=tokens,
+        evidence=(
+            f"of {chains} tokens before the answers of {completions} completions; "
+            f"to {', '.join(models)} answers stay at least {least:.2g} times as likely"
+        ),
+        needs="a model trained on pruned chains",
+    )
+
+
+def _entropy_patching(entropy: Entropy | None) -> LedgerRow:
+    """Tokens beyond the first of each patch, which a model of patches (BLT, arXiv:2412.09871) would
+    not decode one by one: as few as the bounds of entropies leave certain."""
+    if entropy is None or entropy.patches is None or entropy.threshold_nats is None:
+        return LedgerRow(
+            "entropy patching", None, None, None, None, None, "", "logprobs, or forkpoint replay"
+        )
+    patches = entropy.patches
+    tokens = entropy.tokens + entropy.unknown_tokens
+    replayed = f", {entropy.replayed_tokens} replayed" if entropy.replayed_tokens else ""
+    return LedgerRow(
+        mechanism="entropy patching",
+        potential_tokens=None,
+        realized_tokens=None,
+        potential_usd=None,
+        realized_usd=None,
+        standalone_tokens=tokens - patches.most,
+        evidence=(
+            f"{tokens} tokens{replayed} in {patches.least} to {patches.most} patches, "
+            f"cut where entropy reaches {entropy.threshold_nats:.3g} nats"
+        ),
+        needs="a model that decodes patches",
     )

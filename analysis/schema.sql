@@ -177,6 +177,32 @@ CREATE TABLE replayed_tokens (
     top_logprobs  FLOAT[]
 );
 
+-- Chains before answers that replays pruned: what can be deleted while the answer stays as likely.
+CREATE TABLE pruned_chains (
+    pruning_id     VARCHAR NOT NULL,   -- hash of the next eight: a later run goes on with it
+    replay_id      VARCHAR NOT NULL,
+    prompt         UUID NOT NULL,
+    completion     UUID NOT NULL,
+    unit           VARCHAR NOT NULL,   -- token or sentence: what is deleted as a whole
+    loss_nats      DOUBLE NOT NULL,    -- the most that ln p of the answer may lose
+    round_share    DOUBLE NOT NULL,    -- of what is left, deleted after each look
+    chain_tokens   BIGINT NOT NULL,    -- generated before the answer
+    answer_tokens  BIGINT NOT NULL,
+    answer_logprob DOUBLE NOT NULL,    -- ln p of the answer behind the whole chain
+    pruned_logprob DOUBLE NOT NULL,    -- and behind what was kept
+    rounds         BIGINT NOT NULL,
+    pruned_at      TIMESTAMP NOT NULL
+);
+
+-- Their tokens.
+CREATE TABLE pruned_tokens (
+    pruning_id VARCHAR NOT NULL,
+    position   INTEGER NOT NULL,       -- from 0 at the first generated token
+    token      BIGINT NOT NULL,        -- the model's id
+    deleted_in INTEGER NOT NULL,       -- the round in which it was deleted; 0: kept
+    loss       DOUBLE                  -- nats that the answer loses without its unit, as last seen
+);
+
 -- Texts of the tokens of the models that were run: a vocabulary, not what was said.
 CREATE TABLE replay_vocabularies (
     tokenizer VARCHAR NOT NULL,

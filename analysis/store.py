@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 3
 """Raised with every change of schema.sql that an older forkpoint cannot read.
 
-1: first version. 2: token scores, texts beside token ids, choices. 3: ends of
+1: first version. 2: token scores, texts beside token ids, choices. 3: pruned chains, ends of
 prompts in texts beside token ids.
 """
 

@@ -333,6 +333,7 @@ def measure_entropy(scored: ScoredTokens | None) -> Entropy | None:
         agreement=measure_agreement(scored),
         decisive=_decisive(scored),
         sparks=_sparks(scored),
+        patches=measures.entropy_patches(codes, scored.is_high, completions.offsets),
     )
 
 

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from forkpoint.analysis.replay_choices import Dtype, Engine, ServerApi
+from forkpoint.analysis.replay_choices import Dtype, Engine, PruneUnit, ServerApi
 from forkpoint.cli import options
 from forkpoint.cli.option_groups import CallOptions, ReadingOptions
 from forkpoint.cli.options import Execution, PlainFormat
 from forkpoint.cli.reading import logs_named, logs_read, print_where_it_looked
-from forkpoint.errors import ForkpointError
 
 # What a command needs is imported when it runs, so that --help does not wait for libraries.
-if TYPE_CHECKING:
-    from forkpoint.analysis.scope import Filters
-    from forkpoint.analysis.store import Store
 
 
 def replay(
@@ -118,6 +112,28 @@ def replay(
             help="With --branch: rewards by module:function, regex:PATTERN or answer:TEXT.",
         ),
     ] = None,
+    prune: Annotated[
+        PruneUnit | None,
+        typer.Option(
+            "--prune", show_default=False,
+            help="Instead: delete what can go of each completion before its answer, one token or "
+            "sentence after the other, while the answer stays as likely.",
+        ),
+    ] = None,
+    prune_loss: Annotated[
+        float,
+        typer.Option(
+            "--prune-loss", min=0, max=1e6, metavar="NATS",
+            help="With --prune: the most that ln p of an answer may lose.",
+        ),
+    ] = 0.1,
+    answer_pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--answer-pattern", metavar="REGEX", show_default=False,
+            help="With --prune: how an answer looks; group 1, if there is one, is the answer.",
+        ),
+    ] = None,
     since: options.Since = None,
     until: options.Until = None,
     logged_model: Annotated[
@@ -143,16 +159,16 @@ def replay(
       forkpoint replay runs/ --model ~/models/Qwen3-8B --device cuda
       forkpoint replay runs/ --server http://127.0.0.1:8000
       forkpoint replay runs/ --model smollm2 --execute all
+      forkpoint replay runs/ --model smollm2 --prune sentence
     """
     from forkpoint.analysis.replay import replay as run_replay
     from forkpoint.cli.replay import check_together, make_backend, replay_bar, write_replay
+    from forkpoint.cli.replay_runs import Instead, check_instead, run_instead
 
     filters = CallOptions(since, until, logged_model, project).filters()
     check_together(model=model, server=server, engine=backend, server_api=server_api)
-    if (execute or branch) and (server is not None or backend is not Engine.TRANSFORMERS):
-        raise typer.BadParameter("--execute and --branch need a --model that transformers runs")
-    if execute and branch:
-        raise typer.BadParameter("--execute or --branch, not both")
+    instead = Instead(execute, branch, prune, budget, seed, scorer, prune_loss, answer_pattern)
+    check_instead(instead, server=server, engine=backend)
     logs = logs_named(paths)
     if not logs.paths and form is PlainFormat.TABLE:
         print_where_it_looked(logs.agents)
@@ -163,10 +179,8 @@ def replay(
         allow_download=allow_download,
     )  # fmt: skip
     with logs_read(logs, how) as (opened, where):
-        if execute is not None or branch:
-            _run_instead(
-                opened, where, running, execute, filters, trust_ids, budget, seed, scorer, form
-            )
+        if instead.any:
+            run_instead(instead, opened, where, running, filters, trust_ids, form, quiet=how.quiet)
             return
         with replay_bar(quiet=how.quiet) as progress:
             answer = run_replay(
@@ -175,42 +189,3 @@ def replay(
             )  # fmt: skip
     shown = [str(path) for path in where]
     write_replay(answer, form, sys.stdout, paths=shown, store=how.named_store)
-
-
-def _run_instead(
-    store: Store,
-    paths: Sequence[Path],
-    backend: Any,
-    execute: Execution | None,
-    filters: Filters,
-    trust_ids: bool,
-    budget: int,
-    seed: int,
-    scorer: str | None,
-    form: PlainFormat,
-) -> None:
-    """Run what was logged as a tree, or sample again from it.
-
-    Raises:
-        ForkpointError: the ways to run a tree do not agree, or nothing can be run.
-    """
-    from forkpoint.cli.replay_runs import modes_of, write_branching, write_execution
-
-    if execute is None:
-        from forkpoint.analysis.replay_branching import BranchSettings, branch_logged
-
-        settings = BranchSettings(budget_tokens=budget, seed=seed)
-        found = branch_logged(
-            store, paths, backend, settings=settings, scorer=scorer, filters=filters,
-            trust_ids=trust_ids,
-        )  # fmt: skip
-        write_branching(found, form, sys.stdout)
-        return
-    from forkpoint.analysis.replay_execution import execute_logged
-
-    answer = execute_logged(
-        store, paths, backend, filters=filters, trust_ids=trust_ids, modes=modes_of(execute)
-    )
-    write_execution(answer, form, sys.stdout)
-    if answer.agrees is False:
-        raise ForkpointError("sharing prefixes changed log probabilities by more than rounding")

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import typer
 from rich.cells import cell_len
 
-from forkpoint.analysis.entropy import Agreement, DifficultyCurve, HighRuns
+from forkpoint.analysis.entropy import Agreement, DifficultyCurve, HighRuns, Patches
 from forkpoint.analysis.entropy_results import Entropy, RankedToken, UnlikelyTokens
 from forkpoint.analysis.fork_results import (
     DepthBand,
@@ -248,6 +248,7 @@ def _entropy(found: Entropy | None, width: int) -> list[Line]:
         ("Decisive", _decisive(found.decisive)),
         ("Unlikely", _sparks(found.sparks)),
         ("Information", _information(found)),
+        ("Patches", _patches(found.patches)),
         ("Not shown", _missing(found)),
     ):
         if parts:
@@ -433,6 +434,18 @@ def _information(found: Entropy) -> list[str]:
             f"parallel decoding needs this many rounds or more: {figure(found.mean_rounds_in_order)} "
             f"in order, {figure(found.mean_rounds_any_order)} if it takes sure tokens only"
         )
+    return parts
+
+
+def _patches(found: Patches | None) -> list[str]:
+    if found is None:
+        return []
+    parts = [
+        f"cut before each token of high entropy: {count(found.patches, 'patch', 'patches')}",
+        f"of {figure(found.mean_tokens)} tokens, the longest of {found.longest:,}",
+    ]
+    if found.least < found.most:
+        parts.append(f"for certain {found.least:,} to {found.most:,}")
     return parts
 
 

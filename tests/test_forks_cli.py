@@ -16,7 +16,13 @@ import typer
 from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
-from forkpoint.analysis.entropy import Agreement, DifficultyBin, DifficultyCurve, HighRuns
+from forkpoint.analysis.entropy import (
+    Agreement,
+    DifficultyBin,
+    DifficultyCurve,
+    HighRuns,
+    Patches,
+)
 from forkpoint.analysis.entropy_results import (
     Entropy,
     EntropyWindow,
@@ -95,6 +101,7 @@ def an_entropy(text: str | None = None) -> Entropy:
         agreement=Agreement(positions=63, high=12, divergences=18, both=9),
         decisive=ranked,
         sparks=UnlikelyTokens(8.3e-05, 14, 0.143, 0.443, ranked[:2]),
+        patches=Patches(2_010, 1_540, 2_600, 4.98, 61),
     )
 
 
@@ -355,6 +362,7 @@ def test_exact_entropies_have_no_bounds_and_nothing_undecided() -> None:
         undecided=0,
         mean_upper_nats=0.31,
         models=(ScoredModel("llama", 4_000, 128_256, True),),
+        patches=Patches(812, 812, 812, 4.93, 61),
     )
     shown = words(table(replace(an_answer(), entropy=exact)))
     assert "a toss-up) known whole A token mean entropy 0.31 nats" in shown
