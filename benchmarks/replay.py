@@ -1,7 +1,7 @@
 """A group of rollouts through a model, flat and as a tree, by how much the rollouts share.
 
-Needs forkpoint[replay]. Run as a process, ``python replay.py POR LAYERS REPEATS`` measures one group and
-prints one JSON object.
+Needs forkpoint[replay]. Run as a process, ``python replay.py LOAD POR LAYERS REPEATS`` measures one group
+and prints one JSON object.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,13 +19,36 @@ from measure import CommandFailed, run
 
 NAME = "replay"
 _OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)
-_SEQUENCES, _LENGTH = 16, 128
-_LAYERS = 30
+
+
+@dataclass(frozen=True)
+class Load:
+    """A model of random weights, and the group of rollouts of random ids that it runs."""
+
+    device: str
+    dtype: str
+    width: int
+    feed_forward: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    vocabulary: int
+    sequences: int
+    length: int
+    """Tokens of each sequence, prompt and completion."""
+
+
+LOADS = {
+    "135 M": Load("cpu", "float32", 576, 1536, 30, 9, 3, 49_152, 16, 128),
+    "0.5 B": Load("cuda", "bfloat16", 896, 4864, 24, 14, 2, 151_936, 16, 8192),
+    "1.5 B": Load("cuda", "bfloat16", 1536, 8960, 28, 12, 2, 151_936, 16, 8192),
+}
+"""In the shapes of SmolLM2-135M, Qwen2.5-0.5B and Qwen2.5-1.5B. A machine with CUDA runs those for
+it, others the one for CPUs."""
 
 
 def measure(context: Context) -> list[Result]:
-    """Time 16 rollouts of 128 tokens, with ever longer prompts, through a model of random weights in
-    the shape of SmolLM2-135M (fewer layers at a scale below 1).
+    """Time 16 rollouts with ever longer prompts (fewer layers at a scale below 1).
 
     Each process measures one group in three ways in turn, after one round that is checked and not
     counted. Peak memory is that of tensors, beside the weights.
@@ -35,22 +59,34 @@ def measure(context: Context) -> list[Result]:
     """
     if find_spec("torch") is None:
         raise CommandFailed('replay: pip install "forkpoint[replay]"')
-    layers = max(2, round(_LAYERS * min(context.scale, 1.0)))
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     results: list[Result] = []
-    for overlap in _OVERLAPS:
-        context.say(f"{NAME}: POR {overlap}, {context.repeats} runs of each way")
-        command = [sys.executable, __file__, str(overlap), str(layers), str(context.repeats)]
-        answer = json.loads(run(command).stdout)
-        if not answer["agrees"]:
-            raise Disagreement(f"replay: POR {overlap}: {answer['differences']} nats apart")
-        results += _results(overlap, command, answer)
+    for name, load in LOADS.items():
+        if load.device == device:
+            results += _measure_load(name, load, context)
     return results
 
 
-def _results(overlap: float, command: list[str], answer: dict[str, Any]) -> list[Result]:
+def _measure_load(name: str, load: Load, context: Context) -> list[Result]:
+    layers = max(2, round(load.layers * min(context.scale, 1.0)))
+    results: list[Result] = []
+    for overlap in _OVERLAPS:
+        context.say(f"{NAME}: {name}, POR {overlap}, {context.repeats} runs of each way")
+        numbers = [str(overlap), str(layers), str(context.repeats)]
+        command = [sys.executable, __file__, name, *numbers]
+        answer = json.loads(run(command).stdout)
+        if not answer["agrees"]:
+            raise Disagreement(f"replay: POR {overlap}: {answer['differences']} nats apart")
+        results += _results(f"{name}, POR {overlap}", command, answer)
+    return results
+
+
+def _results(name: str, command: list[str], answer: dict[str, Any]) -> list[Result]:
     found: dict[str, Result] = {}
     for mode, rounds in answer["rounds"].items():
-        case = Case(NAME, f"POR {overlap}, {mode}", command, inner=True)
+        case = Case(NAME, f"{name}, {mode}", command, inner=True)
         found[mode] = Result(case, reference=found.get("flat"))
         found[mode].samples = [
             Sample(wall, cpu, 0, {"tokens": answer["flat_tokens"]}, answer["peaks"][mode], None)
@@ -69,7 +105,7 @@ def _results(overlap: float, command: list[str], answer: dict[str, Any]) -> list
     return list(found.values())
 
 
-def measure_group(overlap: float, layers: int, repeats: int) -> dict[str, Any]:
+def measure_group(load: Load, overlap: float, layers: int, repeats: int) -> dict[str, Any]:
     """Run one group. What is imported here, run.py does not need."""
     import numpy as np
     import torch
@@ -90,21 +126,24 @@ def measure_group(overlap: float, layers: int, repeats: int) -> dict[str, Any]:
 
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
-        hidden_size=576,
-        intermediate_size=1536,
+        hidden_size=load.width,
+        intermediate_size=load.feed_forward,
         num_hidden_layers=layers,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        vocab_size=49_152,
+        num_attention_heads=load.heads,
+        num_key_value_heads=load.key_value_heads,
+        vocab_size=load.vocabulary,
+        max_position_embeddings=load.length,
         tie_word_embeddings=True,
         attn_implementation="sdpa",
     )
-    model = LoadedModel(transformers.LlamaForCausalLM(config).eval())
+    network = transformers.LlamaForCausalLM(config).to(load.device, getattr(torch, load.dtype))
+    model = LoadedModel(network.eval())
     # N rollouts that share P of L tokens have a POR of (N - 1) P / N L.
-    shared = round(overlap * _LENGTH * _SEQUENCES / (_SEQUENCES - 1))
+    n, length = load.sequences, load.length
+    shared = round(overlap * length * n / (n - 1))
     numbers = np.random.default_rng(0)
-    prompt = numbers.integers(0, 49_152, shared)
-    rests = [numbers.integers(0, 49_152, _LENGTH - shared) for _ in range(_SEQUENCES)]
+    prompt = numbers.integers(0, load.vocabulary, shared)
+    rests = [numbers.integers(0, load.vocabulary, length - shared) for _ in range(n)]
     pieces = [Piece(np.r_[prompt, rest].astype(np.uint32), shared) for rest in rests]
     checked = execute_tree(model, pieces)
     tree = plan_tree(pieces)
@@ -118,7 +157,7 @@ def measure_group(overlap: float, layers: int, repeats: int) -> dict[str, Any]:
     for _ in range(repeats):
         for mode, way in ways.items():
             began, cpu_began = time.perf_counter(), time.process_time()
-            way()
+            way()  # its figures are on the CPU, so the device is done
             rounds[mode].append((time.perf_counter() - began, time.process_time() - cpu_began))
     return {
         "rounds": rounds,
@@ -131,4 +170,5 @@ def measure_group(overlap: float, layers: int, repeats: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure_group(float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+    chosen, overlap, layers, repeats = sys.argv[1:]
+    print(json.dumps(measure_group(LOADS[chosen], float(overlap), int(layers), int(repeats))))
