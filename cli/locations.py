@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -25,9 +26,14 @@ class AgentLogs:
 
     @property
     def found(self) -> tuple[Path, ...]:
-        """The folders that exist."""
+        """The folders that exist; a ``*`` stands for any folder."""
         # Path.exists raises where a folder above may not be entered.
-        return tuple(path for path in self.looked_in if os.path.exists(path))  # noqa: PTH110
+        return tuple(
+            found
+            for path in self.looked_in
+            for found in (_matches(path) if "*" in path.parts else [path])
+            if os.path.exists(found)  # noqa: PTH110
+        )
 
 
 def default_logs(
@@ -63,6 +69,12 @@ def _agent_logs(
                 moved.append(_under_home(folder.strip(), home) / rest)
     looked_in = dict.fromkeys(moved or usual)
     return AgentLogs(agent, tuple(looked_in), tuple(dict.fromkeys(variables)))
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """The paths that fit one whose parts may be ``*``, in order."""
+    parts = [part if part == "*" else glob.escape(part) for part in pattern.parts]
+    return [Path(found) for found in sorted(glob.glob(str(Path(*parts))))]  # noqa: PTH207
 
 
 def _under_home(location: str, home: Path) -> Path:

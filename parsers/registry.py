@@ -26,6 +26,7 @@ _BUILT_IN = {
     "kimi": "forkpoint.parsers.kimi:Kimi",
     "opencode": "forkpoint.parsers.opencode:OpenCode",
     "copilot": "forkpoint.parsers.copilot:Copilot",
+    "vscode-chat": "forkpoint.parsers.vscode_chat:VSCodeChat",
     "pi-session": "forkpoint.parsers.pi_session:PiSession",
     "aider": "forkpoint.parsers.aider:Aider",
     "goose": "forkpoint.parsers.goose:Goose",
