@@ -136,7 +136,7 @@ def generated(what: str) -> str:
 
 @pytest.mark.parametrize(
     ("page", "blocks"),
-    [(README, 4), (FORMATS, 1), (COMMANDS, 1), (EXPORTS, 1), (TUTORIAL, 6)],
+    [(README, 5), (FORMATS, 1), (COMMANDS, 1), (EXPORTS, 1), (TUTORIAL, 6)],
     ids=lambda x: str(x)[-10:],
 )
 def test_pages_show_what_the_commands_print_and_the_parsers_declare(
