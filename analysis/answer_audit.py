@@ -22,13 +22,14 @@ CLUSTER_THRESHOLD = 0.5
 MAX_PASS_K = 1024
 
 
-def group_stats(codes: Ints, group: Ints, groups: int) -> list[AnswerStats]:
+def group_stats(codes: Ints, grouped: GroupedRollouts) -> list[AnswerStats]:
     """Agreement of each group's answers.
 
     Args:
-        codes, group: per rollout; groups are numbered from 0 and stand one after the other.
+        codes: per rollout, its answer; see `forkpoint.analysis.rollout_texts.coded_answers`.
     """
-    cuts = np.searchsorted(group, np.arange(groups + 1))
+    groups = len(grouped.table.groups)
+    cuts = np.searchsorted(grouped.table.group, np.arange(groups + 1))
     return [measure_answers(codes[cuts[i] : cuts[i + 1]]) for i in range(groups)]
 
 

@@ -18,24 +18,21 @@ from forkpoint.analysis.advice import (
     net_value,
     texts_of,
 )
-from forkpoint.analysis.cache import Missed, ideal_reuse, measure_missed
-from forkpoint.analysis.costs import price_scope
+from forkpoint.analysis.cache import Missed
 from forkpoint.analysis.excerpts import excerpt, parting
+from forkpoint.analysis.measured import Measured, measure_scope
 from forkpoint.analysis.prompts import (
     Prompts,
-    Reuse,
     in_proportion,
-    load_prompts,
     positions_of,
 )
 from forkpoint.analysis.report import NO_FILTERS, describe_provenance
 from forkpoint.analysis.results import CacheAnswer, Explanation, PathStep
-from forkpoint.analysis.rules import Rules, load_rules
-from forkpoint.analysis.scope import Filters, select_scope
+from forkpoint.analysis.scope import Filters
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.totals import measure_totals
 from forkpoint.analysis.tree import Ints, deepest_seen_before
-from forkpoint.analysis.waterfall import Waterfall, measure_cache, measure_waterfall
+from forkpoint.analysis.waterfall import measure_cache
 from forkpoint.errors import ForkpointError
 
 STEPS = 40
@@ -43,29 +40,6 @@ STEPS = 40
 
 _ALWAYS_KNOWN = ("reusable", "ideal")
 _BY_RULES = ("stored", "scoped", "alive", "allowed", "marked", "policy")
-
-
-@dataclass
-class _Measured:
-    """What both answers need of the scope."""
-
-    book: str
-    prompts: Prompts
-    reuse: Reuse
-    missed: Missed
-    fall: Waterfall
-
-
-def _measure(
-    store: Store, paths: Sequence[Path], filters: Filters, prices: Path | None, rules: Rules
-) -> _Measured:
-    select_scope(store, paths, filters)
-    book = price_scope(store, prices)
-    prompts = load_prompts(store)
-    reuse = ideal_reuse(prompts)
-    missed = measure_missed(store, prompts, reuse)
-    fall = measure_waterfall(store, prompts, missed, rules)
-    return _Measured(book, prompts, reuse, missed, fall)
 
 
 def build_cache(
@@ -86,8 +60,7 @@ def build_cache(
     Raises:
         ForkpointError: `prices` or `rules` cannot be used.
     """
-    book = load_rules(rules)
-    it = _measure(store, paths, filters, prices, book)
+    it = measure_scope(store, paths, filters, prices, rules)
     _, hit_rate, read_share = measure_totals(store)
     spending = load_spending(store, it.prompts, it.fall.facts)
     options = lifetimes(it.prompts, it.missed, it.fall, spending)
@@ -97,8 +70,8 @@ def build_cache(
         net=net_value(spending),
         lifetimes=options,
         hints=hints(store, it.prompts, it.missed, it.fall, spending, options),
-        rules=book.name,
-        provenance=describe_provenance(store, paths, filters, it.book),
+        rules=it.rules.name,
+        provenance=describe_provenance(store, paths, filters, it.price_book),
     )
 
 
@@ -120,7 +93,7 @@ def explain_call(
         ForkpointError: no call, or more than one, has such an id; `prices` or `rules` cannot be
             used.
     """
-    it = _measure(store, paths, filters, prices, load_rules(rules))
+    it = measure_scope(store, paths, filters, prices, rules)
     call = _find_call(store, call_id, it.missed)
     place = _places(store, [call])[call]
     levels = it.fall.levels
@@ -192,7 +165,7 @@ def _places(store: Store, calls: list[int]) -> dict[int, _Place]:
     return {call: _Place(*rest) for call, *rest in rows}
 
 
-def _levels(it: _Measured, call: int) -> tuple[tuple[str, int], ...]:
+def _levels(it: Measured, call: int) -> tuple[tuple[str, int], ...]:
     """The levels that mean anything for the call: those of rules only where its rules are known,
     and what was realized only where its log says so."""
     names = list(_ALWAYS_KNOWN)
@@ -203,7 +176,7 @@ def _levels(it: _Measured, call: int) -> tuple[tuple[str, int], ...]:
     return tuple((name, int(getattr(it.fall.levels, name)[call])) for name in names)
 
 
-def _causes(it: _Measured, call: int) -> tuple[tuple[str, str, int], ...]:
+def _causes(it: Measured, call: int) -> tuple[tuple[str, str, int], ...]:
     found = [
         (loss.cause, loss.source, int(loss.tokens[call]))
         for loss in it.fall.losses
@@ -215,7 +188,7 @@ def _causes(it: _Measured, call: int) -> tuple[tuple[str, str, int], ...]:
 # ---- The earlier call it is compared with ---------------------------------------------------
 
 
-def _earlier(it: _Measured, call: int) -> tuple[int, int]:
+def _earlier(it: Measured, call: int) -> tuple[int, int]:
     """The earlier call to compare with (-1: none) and the deepest node that both prompts pass.
 
     That is the one that used the matching prefix last; else the first that sent what this one
@@ -303,7 +276,7 @@ def _shared_head(prompts: Prompts, a: int, b: int) -> int:
     return max(int(between.min()), 0)
 
 
-def _shared_tokens(it: _Measured, call: int, earlier: int, node: int) -> int:
+def _shared_tokens(it: Measured, call: int, earlier: int, node: int) -> int:
     prompts = it.prompts
     if earlier < 0:
         return 0
@@ -325,7 +298,7 @@ def _positions(prompts: Prompts, call: int, nodes: Ints) -> Ints:
 # ---- Its path -------------------------------------------------------------------------------
 
 
-def _steps(store: Store, it: _Measured, call: int, node: int) -> tuple[PathStep, ...]:
+def _steps(store: Store, it: Measured, call: int, node: int) -> tuple[PathStep, ...]:
     """At most `STEPS` segments around the end of `node`."""
     prompts = it.prompts
     path = _path(prompts, int(prompts.prompt[call]))

@@ -15,7 +15,7 @@ from forkpoint.analysis.report import NO_FILTERS
 from forkpoint.analysis.rollout_answer import describe_groups
 from forkpoint.analysis.rollout_results import DrawnTree, TreeLine
 from forkpoint.analysis.rollout_texts import find_answers
-from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts
+from forkpoint.analysis.rollouts import load_grouped
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.tree_texts import Place, beginnings
@@ -37,11 +37,11 @@ def build_drawn_tree(
     """
     select_scope(store, paths, filters)
     prompts = load_prompts(store)
-    grouped = GroupedRollouts(load_rollouts(store, prompts), prompts)
+    grouped = load_grouped(store, prompts)
     number = _group_named(grouped.table.groups, group)
     answers = find_answers(store, grouped)
     codes = answer_codes([None if each is None else normalise_answer(each) for each in answers])
-    stats = group_stats(codes, grouped.table.group, len(grouped.table.groups))
+    stats = group_stats(codes, grouped)
     rows = {row.group: row for row in describe_groups(grouped, stats)}
     row = rows[grouped.table.groups[number]]
     stretches = _stretches(grouped.trees, find_group_forks(grouped.trees), number)

@@ -15,24 +15,22 @@ from typing import Any
 import numpy as np
 
 from forkpoint.analysis.answer_audit import group_stats
-from forkpoint.analysis.cache import Missed, ideal_reuse, measure_missed
-from forkpoint.analysis.costs import price_scope
 from forkpoint.analysis.fork_answer import RolloutForks
 from forkpoint.analysis.forks import find_forks, head_tokens, trunk_tokens
-from forkpoint.analysis.prompts import Prompts, load_prompts
+from forkpoint.analysis.measured import Measured, measure_scope
+from forkpoint.analysis.prompts import Prompts
 from forkpoint.analysis.report import NO_FILTERS
 from forkpoint.analysis.results import LedgerRow
 from forkpoint.analysis.rollout_answer import describe_groups
 from forkpoint.analysis.rollout_texts import coded_answers
-from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts, measure_rollouts
-from forkpoint.analysis.rules import load_rules
+from forkpoint.analysis.rollouts import GroupedRollouts, load_grouped, measure_rollouts
 from forkpoint.analysis.savings import measure_savings
-from forkpoint.analysis.scope import Filters, select_scope
+from forkpoint.analysis.scope import Filters
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.token_entropy import load_scored_tokens, measure_entropy
 from forkpoint.analysis.totals import measure_totals
 from forkpoint.analysis.tree import NEVER, Ints
-from forkpoint.analysis.waterfall import Waterfall, measure_cache, measure_waterfall
+from forkpoint.analysis.waterfall import measure_cache
 
 TEXT, COUNT, NUMBER, FLAG = "VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN"
 TIME = "TIMESTAMPTZ"
@@ -279,16 +277,6 @@ ISSUES = Table(
 TABLES = (CALLS, TRACES, GROUPS, MISSES, FORKS, TRUNKS, LEDGER, ISSUES)
 
 
-@dataclass
-class _Measured:
-    """What the tables are made of."""
-
-    prompts: Prompts
-    missed: Missed
-    fall: Waterfall
-    grouped: GroupedRollouts
-
-
 def build_tables(
     store: Store,
     paths: Sequence[Path],
@@ -307,32 +295,24 @@ def build_tables(
     Raises:
         ForkpointError: `prices` or `rules` cannot be used.
     """
-    book = load_rules(rules)
-    select_scope(store, paths, filters)
-    price_scope(store, prices)
-    prompts = load_prompts(store)
-    reuse = ideal_reuse(prompts)
-    missed = measure_missed(store, prompts, reuse)
-    fall = measure_waterfall(store, prompts, missed, book)
-    it = _Measured(prompts, missed, fall, GroupedRollouts(load_rollouts(store, prompts), prompts))
+    it = measure_scope(store, paths, filters, prices, rules)
+    grouped = load_grouped(store, it.prompts)
     _stage(store, "export_call_figures", _call_figures(it))
     _make(store, CALLS, _CALLS_SQL)
     _make(store, TRACES, _TRACES_SQL)
-    causes = _attributes(fall.losses, ("cause", "source"))
+    causes = _attributes(it.fall.losses, ("cause", "source"))
     _make(store, MISSES, _MISSES_SQL, _losses(it), causes)
-    _make(store, TRUNKS, _TRUNKS_SQL, _prompt_trunks(it.prompts), _rollout_trunks(it.grouped))
-    _make(store, FORKS, _FORKS_SQL, _prompt_branches(it.prompts), _rollout_branches(it.grouped))
+    _make(store, TRUNKS, _TRUNKS_SQL, _prompt_trunks(it.prompts), _rollout_trunks(grouped))
+    _make(store, FORKS, _FORKS_SQL, _prompt_branches(it.prompts), _rollout_branches(grouped))
     _make(store, ISSUES, _ISSUES_SQL)
-    codes = coded_answers(store, it.grouped)
-    table = it.grouped.table
-    stats = group_stats(codes, table.group, len(table.groups))
-    groups = describe_groups(it.grouped, stats)
+    stats = group_stats(coded_answers(store, grouped), grouped)
+    groups = describe_groups(grouped, stats)
     _make(store, GROUPS, _GROUPS_SQL, _attributes(groups, _GROUP_FIELDS))
     totals, hit_rate, read_share = measure_totals(store)
-    cache = measure_cache(store, prompts, reuse, missed, fall, hit_rate, read_share)
-    rollouts = measure_rollouts(it.grouped, None)
+    cache = measure_cache(store, it.prompts, it.reuse, it.missed, it.fall, hit_rate, read_share)
+    rollouts = measure_rollouts(grouped, None)
     entropy = measure_entropy(load_scored_tokens(store))
-    savings = measure_savings(store, totals, missed, rollouts, entropy, cache.evidence)
+    savings = measure_savings(store, totals, it.missed, rollouts, entropy, cache.evidence)
     _make(store, LEDGER, _LEDGER_SQL, _attributes(savings.ledger, _LEDGER_FIELDS))
 
 
@@ -475,7 +455,7 @@ def _attributes(rows: Sequence[Any], names: Sequence[str]) -> _Columns:
     return columns
 
 
-def _call_figures(it: _Measured) -> _Columns:
+def _call_figures(it: Measured) -> _Columns:
     return {
         "call_no": it.prompts.ranks,
         "prompt_tokens": it.prompts.size,
@@ -486,7 +466,7 @@ def _call_figures(it: _Measured) -> _Columns:
     }
 
 
-def _losses(it: _Measured) -> _Columns:
+def _losses(it: Measured) -> _Columns:
     """One row per call and loss; `loss` numbers the losses."""
     losses = it.fall.losses
     lost = [np.flatnonzero(loss.tokens > 0) for loss in losses]

@@ -26,10 +26,10 @@ from forkpoint.analysis.forks import BRANCHES_SHOWN, find_forks, top_forks
 from forkpoint.analysis.group_trees import GroupForks, branch_means, find_group_forks
 from forkpoint.analysis.prompts import load_prompts
 from forkpoint.analysis.report import NO_FILTERS, describe_provenance
-from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts
+from forkpoint.analysis.rollouts import GroupedRollouts, load_grouped
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
-from forkpoint.analysis.token_entropy import load_scored_tokens, measure_entropy
+from forkpoint.analysis.token_entropy import TOP_SHARE, load_scored_tokens, measure_entropy
 from forkpoint.analysis.token_runs import fold
 from forkpoint.analysis.tree import Flags, Floats, Ints
 from forkpoint.analysis.tree_texts import Place, beginnings
@@ -43,26 +43,28 @@ def build_forks(
     *,
     filters: Filters = NO_FILTERS,
     threshold: float | None = None,
+    top_share: float = TOP_SHARE,
     top: int = 10,
 ) -> ForksAnswer:
     """Fork points under `paths`.
 
     Args:
-        threshold: entropy in nats from which a token counts as one of high entropy; by default the
-            top 20 % of all tokens in scope do.
+        threshold: entropy in nats from which a token counts as one of high entropy; by default what
+            the top share of all tokens in scope reach.
+        top_share: that share, in (0, 1).
         top: how many forks at most, of each kind.
     """
     select_scope(store, paths, filters)
     prompts = load_prompts(store)
     found = find_forks(prompts)
-    grouped = GroupedRollouts(load_rollouts(store, prompts), prompts)
+    grouped = load_grouped(store, prompts)
     forks = RolloutForks(grouped)
     return ForksAnswer(
         fork_points=found.count,
         prompt_forks=top_forks(store, prompts, found, top=top),
         rollout_forks=forks.summary() if len(grouped.sized) else None,
         top_rollout_forks=forks.described(store, forks.order[:top]),
-        entropy=measure_entropy(load_scored_tokens(store, threshold)),
+        entropy=measure_entropy(load_scored_tokens(store, threshold, top_share)),
         provenance=describe_provenance(store, paths, filters, None),
     )
 

@@ -21,7 +21,7 @@ from forkpoint.analysis.fork_answer import RolloutForks
 from forkpoint.analysis.prompts import load_prompts
 from forkpoint.analysis.report import NO_FILTERS
 from forkpoint.analysis.rollout_texts import is_models, text_ends
-from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts
+from forkpoint.analysis.rollouts import GroupedRollouts, load_grouped
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.siblings import TokenIds, read_contents
 from forkpoint.analysis.store import Store
@@ -104,7 +104,7 @@ def build_pairs(
     and whose mean rewards differ, as far as the logs can still be read."""
     select_scope(store, paths, filters)
     prompts = load_prompts(store)
-    forks = RolloutForks(GroupedRollouts(load_rollouts(store, prompts), prompts))
+    forks = RolloutForks(load_grouped(store, prompts))
     decisive = forks.by_model & (np.nan_to_num(forks.contrast) > 0)
     reader = _Reader(store, forks.grouped)
     for fork in np.flatnonzero(decisive).tolist():

@@ -7,21 +7,20 @@ from pathlib import Path
 
 from forkpoint import __version__
 from forkpoint.analysis.answer_audit import group_stats, same_answer_share
-from forkpoint.analysis.cache import ideal_reuse, measure_missed, prompt_reuse
-from forkpoint.analysis.costs import price_scope
+from forkpoint.analysis.cache import prompt_reuse
 from forkpoint.analysis.forks import find_forks, top_forks
+from forkpoint.analysis.measured import measure_scope
 from forkpoint.analysis.prompts import Prompts, load_prompts
 from forkpoint.analysis.results import PrefixTree, Provenance, Report, Rollouts
 from forkpoint.analysis.rollout_texts import coded_answers
-from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts, measure_rollouts
-from forkpoint.analysis.rules import load_rules
+from forkpoint.analysis.rollouts import load_grouped, measure_rollouts
 from forkpoint.analysis.savings import measure_savings
 from forkpoint.analysis.scope import DATED, Filters, select_scope
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.token_entropy import load_scored_tokens, measure_entropy
 from forkpoint.analysis.totals import BY, measure_groups, measure_sources, measure_totals
 from forkpoint.analysis.tree import NEVER
-from forkpoint.analysis.waterfall import measure_cache, measure_waterfall
+from forkpoint.analysis.waterfall import measure_cache
 
 __all__ = ["BY", "Filters", "build_prefixes", "build_report"]
 
@@ -49,34 +48,28 @@ def build_report(
     Raises:
         ForkpointError: `prices` or `rules` cannot be used, or `by` is unknown.
     """
-    select_scope(store, paths, filters)
-    book = price_scope(store, prices)
-    prompts = load_prompts(store)
+    it = measure_scope(store, paths, filters, prices, rules)
     totals, hit_rate, read_share = measure_totals(store)
-    reuse = ideal_reuse(prompts)
-    missed = measure_missed(store, prompts, reuse)
-    fall = measure_waterfall(store, prompts, missed, load_rules(rules))
-    cache = measure_cache(store, prompts, reuse, missed, fall, hit_rate, read_share)
-    rollouts = _rollouts(store, prompts)
+    cache = measure_cache(store, it.prompts, it.reuse, it.missed, it.fall, hit_rate, read_share)
+    rollouts = _rollouts(store, it.prompts)
     entropy = measure_entropy(load_scored_tokens(store))
     return Report(
         sources=measure_sources(store),
         totals=totals,
         cache=cache,
-        prefix_tree=_prefix_tree(store, prompts, top=TOP_FORKS, min_calls=2),
+        prefix_tree=_prefix_tree(store, it.prompts, top=TOP_FORKS, min_calls=2),
         rollouts=rollouts,
         entropy=entropy,
-        savings=measure_savings(store, totals, missed, rollouts, entropy, cache.evidence),
-        provenance=describe_provenance(store, paths, filters, book),
+        savings=measure_savings(store, totals, it.missed, rollouts, entropy, cache.evidence),
+        provenance=describe_provenance(store, paths, filters, it.price_book),
         by=by,
         groups_by=measure_groups(store, by) if by is not None else (),
     )
 
 
 def _rollouts(store: Store, prompts: Prompts) -> Rollouts:
-    grouped = GroupedRollouts(load_rollouts(store, prompts), prompts)
-    codes = coded_answers(store, grouped)
-    stats = group_stats(codes, grouped.table.group, len(grouped.table.groups))
+    grouped = load_grouped(store, prompts)
+    stats = group_stats(coded_answers(store, grouped), grouped)
     return measure_rollouts(grouped, same_answer_share(stats))
 
 

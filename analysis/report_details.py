@@ -9,11 +9,9 @@ from pathlib import Path
 
 from forkpoint.analysis.advice import hints, lifetimes, load_spending
 from forkpoint.analysis.answer_audit import group_stats
-from forkpoint.analysis.cache import Missed, ideal_reuse, measure_missed
-from forkpoint.analysis.costs import price_scope
 from forkpoint.analysis.fork_answer import RolloutForks
 from forkpoint.analysis.fork_results import GroupFork
-from forkpoint.analysis.prompts import Prompts, load_prompts
+from forkpoint.analysis.measured import Measured, measure_scope
 from forkpoint.analysis.report import NO_FILTERS
 from forkpoint.analysis.report_runs import Runs, measure_runs
 from forkpoint.analysis.report_series import TimeSeries, measure_series
@@ -22,11 +20,9 @@ from forkpoint.analysis.results import Hint
 from forkpoint.analysis.rollout_answer import describe_groups
 from forkpoint.analysis.rollout_results import RolloutGroup
 from forkpoint.analysis.rollout_texts import coded_answers
-from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts
-from forkpoint.analysis.rules import Rules, load_rules
-from forkpoint.analysis.scope import Filters, select_scope
+from forkpoint.analysis.rollouts import load_grouped
+from forkpoint.analysis.scope import Filters
 from forkpoint.analysis.store import Store
-from forkpoint.analysis.waterfall import measure_waterfall
 
 TOP_FORKS = 25
 
@@ -67,28 +63,21 @@ def build_details(
     Raises:
         ForkpointError: `prices` or `rules` cannot be used.
     """
-    book = load_rules(rules)
-    select_scope(store, paths, filters)
-    price_scope(store, prices)
-    prompts = load_prompts(store)
-    missed = measure_missed(store, prompts, ideal_reuse(prompts))
-    grouped = GroupedRollouts(load_rollouts(store, prompts), prompts)
-    stats = group_stats(
-        coded_answers(store, grouped), grouped.table.group, len(grouped.table.groups)
-    )
+    it = measure_scope(store, paths, filters, prices, rules)
+    grouped = load_grouped(store, it.prompts)
+    stats = group_stats(coded_answers(store, grouped), grouped)
     forks = RolloutForks(grouped)
     return ReportDetails(
-        tree=measure_tree(store, prompts, missed),
+        tree=measure_tree(store, it.prompts, it.missed),
         series=measure_series(store),
-        runs=measure_runs(store, missed),
-        hints=_hints(store, prompts, missed, book),
+        runs=measure_runs(store, it.missed),
+        hints=_hints(store, it),
         groups=describe_groups(grouped, stats),
         rollout_forks=forks.described(store, forks.order[:TOP_FORKS]),
     )
 
 
-def _hints(store: Store, prompts: Prompts, missed: Missed, rules: Rules) -> tuple[Hint, ...]:
-    fall = measure_waterfall(store, prompts, missed, rules)
-    spending = load_spending(store, prompts, fall.facts)
-    options = lifetimes(prompts, missed, fall, spending)
-    return hints(store, prompts, missed, fall, spending, options)
+def _hints(store: Store, it: Measured) -> tuple[Hint, ...]:
+    spending = load_spending(store, it.prompts, it.fall.facts)
+    options = lifetimes(it.prompts, it.missed, it.fall, spending)
+    return hints(store, it.prompts, it.missed, it.fall, spending, options)

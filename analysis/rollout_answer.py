@@ -20,7 +20,11 @@ from forkpoint.analysis.prompts import load_prompts
 from forkpoint.analysis.report import NO_FILTERS, describe_provenance
 from forkpoint.analysis.rollout_results import RolloutGroup, RolloutsAnswer
 from forkpoint.analysis.rollout_texts import coded_answers, read_first_tokens
-from forkpoint.analysis.rollouts import GroupedRollouts, load_rollouts, measure_rollouts
+from forkpoint.analysis.rollouts import (
+    GroupedRollouts,
+    load_grouped,
+    measure_rollouts,
+)
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.token_entropy import load_scored_tokens
@@ -45,9 +49,9 @@ def build_rollouts(
     """
     select_scope(store, paths, filters)
     prompts = load_prompts(store)
-    grouped = GroupedRollouts(load_rollouts(store, prompts), prompts)
+    grouped = load_grouped(store, prompts)
     codes = coded_answers(store, grouped, pattern)
-    stats = group_stats(codes, grouped.table.group, len(grouped.table.groups))
+    stats = group_stats(codes, grouped)
     has_answers = bool((codes >= 0).any())
     audit = audit_answers(
         grouped,

@@ -180,6 +180,11 @@ class GroupedRollouts:
         return np.where(trees.begins, 0, self._generated_depth[trees.meet] + head)
 
 
+def load_grouped(store: Store, prompts: Prompts) -> GroupedRollouts:
+    """The rollouts in scope, whose nodes `prompts` holds."""
+    return GroupedRollouts(load_rollouts(store, prompts), prompts)
+
+
 def measure_rollouts(grouped: GroupedRollouts, same_answer_share: float | None) -> Rollouts:
     """Trees and rewards of the rollouts in scope, and how far their answers agree."""
     table, trees = grouped.table, grouped.trees

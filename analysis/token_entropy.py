@@ -87,7 +87,9 @@ class ScoredTokens:
         token: per token, its code.
         stats: per token, what the log says of its distribution.
         confidence: per token, DeepConf's; NaN where the likeliest tokens were not logged.
-        threshold: entropy in nats from which a token counts as high; ``None``: the top `TOP_SHARE`.
+        threshold: entropy in nats from which a token counts as high; ``None``: what the top share
+            of all tokens reach.
+        top_share: that share, in (0, 1).
         store: where the texts of replayed tokens are; ``None``: there are none.
     """
 
@@ -99,12 +101,14 @@ class ScoredTokens:
         confidence: Floats,
         threshold: float | None = None,
         store: Store | None = None,
+        top_share: float = TOP_SHARE,
     ) -> None:
         self.completions = completions
         self.token = token
         self.stats = stats
         self.confidence = confidence
         self._absolute = threshold
+        self.top_share = top_share
         self._store = store
 
     def __len__(self) -> int:
@@ -137,7 +141,7 @@ class ScoredTokens:
     def threshold(self) -> Threshold:
         """From where on a position counts as one of high entropy."""
         lower, upper = self.bounds
-        found = measures.quantile_threshold(lower[self.known], upper[self.known], TOP_SHARE)
+        found = measures.quantile_threshold(lower[self.known], upper[self.known], self.top_share)
         if self._absolute is None:
             return found
         return Threshold(
@@ -195,7 +199,9 @@ class ScoredTokens:
         ]
 
 
-def load_scored_tokens(store: Store, threshold: float | None = None) -> ScoredTokens | None:
+def load_scored_tokens(
+    store: Store, threshold: float | None = None, top_share: float = TOP_SHARE
+) -> ScoredTokens | None:
     """The scored tokens in scope; ``None`` where no log holds logprobs and none were replayed.
 
     A completion that several files hold is taken from the first of them. One that was logged and
@@ -287,7 +293,7 @@ def load_scored_tokens(store: Store, threshold: float | None = None) -> ScoredTo
     confidence = figures.pop("confidence")
     codes = np.asarray(tokens["token"], dtype=np.int64)
     stats = PositionStats(**figures)
-    return ScoredTokens(completions, codes, stats, confidence, threshold, store)
+    return ScoredTokens(completions, codes, stats, confidence, threshold, store, top_share)
 
 
 def measure_entropy(scored: ScoredTokens | None) -> Entropy | None:
@@ -313,14 +319,14 @@ def measure_entropy(scored: ScoredTokens | None) -> Entropy | None:
         threshold_low_nats=threshold.low,
         threshold_high_nats=threshold.high,
         threshold_is_absolute=scored._absolute is not None,
-        top_share=TOP_SHARE,
+        top_share=scored.top_share,
         fork=int((codes[known] == FORK).sum()),
         not_fork=int((codes[known] == NOT_FORK).sum()),
         undecided=int((codes[known] == UNDECIDED).sum()),
         mean_lower_nats=_mean(lower[known]),
         mean_upper_nats=_mean(upper[known]),
         mean_surprisal_nats=_mean(-stats.logprob[~np.isnan(stats.logprob)]),
-        top_mass_share=measures.mass_share(scored.middle, TOP_SHARE),
+        top_mass_share=measures.mass_share(scored.middle, scored.top_share),
         profile_nats=_profile(scored),
         windows=_windows(scored),
         fork_tokens=_fork_tokens(scored),
@@ -413,7 +419,7 @@ def _step_runs(scored: ScoredTokens) -> measures.HighRuns | None:
     sizes = np.unique(completions.trace, return_counts=True)[1].astype(np.int64)
     if not len(sizes) or sizes.max() < 2 or np.isnan(steps).all():
         return None
-    limit = np.nanquantile(steps, 1 - TOP_SHARE)
+    limit = np.nanquantile(steps, 1 - scored.top_share)
     return measures.high_entropy_runs(steps >= limit, offsets_of(sizes))
 
 

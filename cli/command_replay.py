@@ -11,6 +11,7 @@ from forkpoint.analysis.replay_choices import Dtype, Engine, PruneUnit, ServerAp
 from forkpoint.cli import options
 from forkpoint.cli.option_groups import CallOptions, ReadingOptions
 from forkpoint.cli.options import Execution, PlainFormat
+from forkpoint.cli.progress import token_bar
 from forkpoint.cli.reading import logs_named, logs_read, print_where_it_looked
 
 # What a command needs is imported when it runs, so that --help does not wait for libraries.
@@ -162,7 +163,7 @@ def replay(
       forkpoint replay runs/ --model smollm2 --prune sentence
     """
     from forkpoint.analysis.replay import replay as run_replay
-    from forkpoint.cli.replay import check_together, make_backend, replay_bar, write_replay
+    from forkpoint.cli.replay import check_together, make_backend, write_replay
     from forkpoint.cli.replay_runs import Instead, check_instead, run_instead
 
     filters = CallOptions(since, until, logged_model, project).filters()
@@ -182,7 +183,7 @@ def replay(
         if instead.any:
             run_instead(instead, opened, where, running, filters, trust_ids, form, quiet=how.quiet)
             return
-        with replay_bar(quiet=how.quiet) as progress:
+        with token_bar("replaying", quiet=how.quiet) as progress:
             answer = run_replay(
                 opened, where, running, filters=filters, prompts=prompts, trust_ids=trust_ids,
                 only_missing=only_missing, progress=progress,

@@ -132,7 +132,14 @@ def forks(
         typer.Option(
             "--threshold", min=0, metavar="NATS", show_default=False,
             help="Entropy from which a token counts as one of high entropy. Default: what the top "
-            "20 % of all tokens reach.",
+            "share of all tokens reach.",
+        ),
+    ] = None,
+    top_share: Annotated[
+        float | None,
+        typer.Option(
+            "--top-share", metavar="SHARE", show_default=False,
+            help="That share, between 0 and 1. Default: 0.2.",
         ),
     ] = None,
     top: Annotated[
@@ -155,14 +162,16 @@ def forks(
       forkpoint forks runs/ --threshold 0.672
     """
     from forkpoint.analysis.fork_answer import build_forks
-    from forkpoint.cli.forks import check_threshold, write_forks
+    from forkpoint.cli.forks import high_entropy, write_forks
 
     filters = calls.filters()
-    check_threshold(threshold)
+    share = high_entropy(threshold, top_share)
     logs = logs_named(paths)
     if not logs.paths and form is PlainFormat.TABLE:
         print_where_it_looked(logs.agents)
         return
     with logs_read(logs, how) as (opened, where):
-        answer = build_forks(opened, where, filters=filters, threshold=threshold, top=top)
+        answer = build_forks(
+            opened, where, filters=filters, threshold=threshold, top_share=share, top=top
+        )
     write_forks(answer, form, sys.stdout, store=how.named_store)

@@ -47,14 +47,23 @@ _RANKED_SHOWN = 3
 _MAX_NAME, _MAX_TOKEN = 200, 24
 
 
-def check_threshold(nats: float | None) -> None:
-    """Refuse a ``--threshold`` that is no number.
+def high_entropy(threshold: float | None, top_share: float | None) -> float:
+    """The share that ``--top-share`` gives, or the usual one.
 
     Raises:
-        typer.BadParameter: it is infinite, or not a number.
+        typer.BadParameter: it is none, ``--threshold`` is no number of nats, or both are given.
     """
-    if nats is not None and not math.isfinite(nats):
-        raise typer.BadParameter(f"--threshold {nats} is no entropy: give a number of nats")
+    from forkpoint.analysis.token_entropy import TOP_SHARE
+
+    if threshold is not None and not math.isfinite(threshold):
+        raise typer.BadParameter(f"--threshold {threshold} is no entropy: give a number of nats")
+    if top_share is None:
+        return TOP_SHARE
+    if threshold is not None:
+        raise typer.BadParameter("--threshold or --top-share, not both")
+    if not 0 < top_share < 1:
+        raise typer.BadParameter(f"--top-share {top_share} is not between 0 and 1")
+    return top_share
 
 
 def write_forks(

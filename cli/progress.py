@@ -8,30 +8,43 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
 Report = Callable[[int, int], None]
-"""Called with (bytes read, bytes to read)."""
+"""Called with (done, all there is to do)."""
 
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Report | None]:
-    """A function that moves the bar, or ``None`` where there is none to move.
+    """A bar of bytes read: a function that moves it, or ``None`` where nobody looks at one."""
+    with _bar("reading", _of_bytes, quiet=quiet) as move:
+        yield move
 
-    The bar appears with the first bytes read, so a run with nothing new shows nothing.
-    """
+
+@contextmanager
+def token_bar(task: str, *, quiet: bool) -> Iterator[Report | None]:
+    """A bar of tokens, which says how long it will take; otherwise as `progress_bar`."""
+    with _bar(task, _of_tokens, quiet=quiet) as move:
+        yield move
+
+
+@contextmanager
+def _bar(
+    task: str, columns: Callable[[], list[ProgressColumn]], *, quiet: bool
+) -> Iterator[Report | None]:
+    """It appears with the first step, so a run with nothing new shows nothing."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
     bar: Progress | None = None
 
-    def move(read: int, total: int) -> None:
+    def move(done: int, total: int) -> None:
         nonlocal bar
         if bar is None:
-            bar = _bar()
-            bar.add_task("reading", total=total)
+            bar = _made(columns())
+            bar.add_task(task, total=total)
             bar.start()
-        bar.update(bar.task_ids[0], completed=read)
+        bar.update(bar.task_ids[0], completed=done)
 
     try:
         yield move
@@ -40,18 +53,29 @@ def progress_bar(*, quiet: bool) -> Iterator[Report | None]:
             bar.stop()
 
 
-def _bar() -> Progress:
+def _made(columns: list[ProgressColumn]) -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        *columns,
         console=Console(file=sys.stderr),
         transient=True,
     )
+
+
+def _of_bytes() -> list[ProgressColumn]:
+    from rich.progress import DownloadColumn, TransferSpeedColumn
+
+    return [DownloadColumn(), TransferSpeedColumn()]
+
+
+def _of_tokens() -> list[ProgressColumn]:
+    from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    return [MofNCompleteColumn(), TextColumn("tokens"), TimeRemainingColumn()]
 
 
 def warn(message: str, *, quiet: bool) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO
 
@@ -20,8 +17,6 @@ from forkpoint.cli.table import PATHS, Line, labelled, next_lines
 from forkpoint.cli.text import plain
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from forkpoint.analysis.replay_backend import Backend
 
 
@@ -107,53 +102,6 @@ def make_backend(
         seed=seed,
         top=DEFAULT_TOP if top is None else top,
         batch_tokens=batch_tokens,
-    )
-
-
-@contextmanager
-def replay_bar(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr that says how long it will take, or ``None`` where nobody looks at one.
-
-    It moves with (tokens run, tokens to run) and appears with the first of them.
-    """
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    bar: Progress | None = None
-
-    def move(run: int, total: int) -> None:
-        nonlocal bar
-        if bar is None:
-            bar = _bar()
-            bar.add_task("replaying", total=total)
-            bar.start()
-        bar.update(bar.task_ids[0], completed=run)
-
-    try:
-        yield move
-    finally:
-        if bar is not None:
-            bar.stop()
-
-
-def _bar() -> Progress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tokens"),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-        transient=True,
     )
 
 

@@ -19,7 +19,7 @@ from forkpoint.cli.json_report import FORMAT, exact, write_json
 from forkpoint.cli.layout import bold, flow, grid, output_width, print_lines
 from forkpoint.cli.numbers import count, duration, figure, megabytes, percent, times, tokens
 from forkpoint.cli.options import Execution, PlainFormat
-from forkpoint.cli.replay import replay_bar
+from forkpoint.cli.progress import token_bar
 from forkpoint.cli.rollouts import parse_answer_pattern
 from forkpoint.cli.table import Line, labelled
 from forkpoint.cli.text import plain
@@ -140,7 +140,7 @@ def run_instead(
         from forkpoint.analysis.replay_pruning import prune_logged
 
         pattern = instead.answer_pattern
-        with replay_bar(quiet=quiet) as progress:
+        with token_bar("pruning", quiet=quiet) as progress:
             pruning = prune_logged(
                 store,
                 paths,

@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from rich.cells import cell_len
@@ -39,7 +40,7 @@ from forkpoint.analysis.fork_results import (
     GroupForkSummary,
 )
 from forkpoint.analysis.results import Branch, Fork, Provenance
-from forkpoint.cli.forks import check_threshold, write_forks
+from forkpoint.cli.forks import high_entropy, write_forks
 from forkpoint.cli.main import app
 from forkpoint.cli.options import PlainFormat
 
@@ -453,7 +454,13 @@ def test_hostile_text_is_exact_in_json() -> None:
 @pytest.mark.parametrize("nats", [float("nan"), float("inf")])
 def test_a_threshold_must_be_a_number(nats: float) -> None:
     with pytest.raises(typer.BadParameter):
-        check_threshold(nats)
+        high_entropy(nats, None)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.2, float("nan")])
+def test_a_top_share_lies_between_0_and_1(share: float) -> None:
+    with pytest.raises(typer.BadParameter):
+        high_entropy(None, share)
 
 
 @pytest.fixture
@@ -498,6 +505,20 @@ def test_a_threshold_reaches_the_analysis(run: Run, sample_logs: Path) -> None:
     assert low["fork"] + low["not_fork"] + low["undecided"] == low["tokens"]
 
 
+def test_a_top_share_reaches_the_analysis(run: Run, sample_logs: Path) -> None:
+    log = sample_logs / "token-ids" / "smollm2.jsonl"
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    entropies = np.concatenate([record["entropies"] for record in records])
+    found = shown_json(run("forks", log, "--format", "json", "--top-share", "0.05"))["entropy"]
+    assert not found["threshold_is_absolute"]
+    assert found["top_share"] == 0.05
+    assert found["threshold_nats"] == pytest.approx(np.quantile(entropies, 0.95))
+    assert found["fork"] == (entropies >= found["threshold_nats"]).sum()
+    best = np.sort(entropies)[::-1][: round(0.05 * len(entropies))]
+    assert found["top_mass_share"] == pytest.approx(best.sum() / entropies.sum(), abs=0.01)
+    assert "top 5" in words(run("forks", log, "--top-share", "0.05").stdout)
+
+
 def test_a_log_without_logprobs_says_that_it_needs_them(run: Run, sample_logs: Path) -> None:
     shown = run("forks", sample_logs / "tau-bench").stdout
     assert "a tool or a user, not the model, made 4 of them" in words(shown)
@@ -514,6 +535,8 @@ def test_a_log_without_logprobs_says_that_it_needs_them(run: Run, sample_logs: P
         ["--threshold", "nan"],
         ["--threshold", "inf"],
         ["--threshold", "much"],
+        ["--threshold", "1", "--top-share", "0.1"],
+        ["--top-share", "1"],
         ["--top", "0"],
         ["--format", "csv"],
         ["--until", "moon"],
