@@ -169,9 +169,13 @@ def test_every_golden_file_of_a_sample_is_that_of_a_parser() -> None:
 
 @in_every_folder
 def test_each_sample_is_what_its_generator_writes(folder: str, tmp_path: Path) -> None:
-    generator = shutil.copy(SAMPLES / folder / "generate.py", tmp_path)
-    subprocess.run([sys.executable, "-I", generator], check=True, cwd=tmp_path, timeout=60)
-    written = {path.relative_to(tmp_path): path.read_bytes() for path in files(tmp_path)}
+    for shared in SAMPLES.glob("*.py"):
+        shutil.copy(shared, tmp_path)
+    into = tmp_path / folder
+    into.mkdir()
+    generator = shutil.copy(SAMPLES / folder / "generate.py", into)
+    subprocess.run([sys.executable, "-I", generator], check=True, cwd=into, timeout=60)
+    written = {path.relative_to(into): path.read_bytes() for path in files(into)}
     kept = [path for path in files(SAMPLES / folder) if path.name != SAMPLED]
     assert kept
     assert written == {path.relative_to(SAMPLES / folder): path.read_bytes() for path in kept}

@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from invented_tokens import Dice, Vocabulary
+
 MASKED, MASKED_LOGPROB, GROUP_SIZE = -100, 1.0, 4
 SYSTEM = (
     "You steer a lift in a house with nine floors . Answer with one move : up , down or open . "
@@ -26,30 +29,13 @@ HEADER_IDS = {"system": 3, "environment": 4, "agent": 5}
 BEGIN, HEADER_END, TURN_END = 1, 2, 6
 
 
-class Dice:
-    """A linear congruential generator, the same on every machine (constants: Knuth's MMIX)."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = seed
-
-    def below(self, bound: int) -> int:
-        self._state = (self._state * 6364136223846793005 + 1442695040888963407) % 2**64
-        return (self._state >> 33) % bound
-
-
-class Vocabulary:
-    """One id a word, given out in the order of first use."""
-
-    def __init__(self) -> None:
-        self._ids: dict[str, int] = {}
-
-    def encode(self, text: str, *, split: bool = False) -> list[int]:
-        """The text's ids. With `split`, the last word's ids are those of its two halves."""
-        words = text.split()
-        if split:
-            last = words.pop()
-            words += [last[:1] + "##", "##" + last[1:]]
-        return [100 + self._ids.setdefault(word, len(self._ids)) for word in words]
+def tokens_of(text: str, *, split: bool) -> list[str]:
+    """The text's words. With `split`, the last one is two tokens."""
+    words = text.split()
+    if split:
+        last = words.pop()
+        words += [last[:1] + "##", "##" + last[1:]]
+    return words
 
 
 def sequence(
@@ -61,7 +47,7 @@ def sequence(
         last = place == len(messages) - 1
         ids += [HEADER_IDS[message["role"]], HEADER_END]
         start = len(ids)
-        ids += [*words.encode(message["content"], split=split and last), TURN_END]
+        ids += [*words.ids(tokens_of(message["content"], split=split and last)), TURN_END]
     mask = [MASKED] * start + ids[start:]
     return ids, mask, list(range(start, len(ids)))
 

@@ -7,9 +7,11 @@ randomness: each run writes the same bytes.
 from __future__ import annotations
 
 import json
-import sqlite3
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from stable_database import new_database
 
 CWD = "/home/lea/hivelog"
 OLD = "20250803_091502"
@@ -82,23 +84,10 @@ def rows() -> list[tuple[object, ...]]:
 
 
 def write_database(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA page_size = 1024")
-    connection.executescript(SCHEMA)
-    connection.execute("INSERT INTO schema_version VALUES (16, '2026-10-05 09:00:00')")
-    places = ", ".join("?" * len(COLUMNS.split(",")))
-    connection.executemany(f"INSERT INTO sessions ({COLUMNS}) VALUES ({places})", rows())
-    connection.commit()
-    connection.close()
-    stable(path)
-
-
-def stable(path: Path) -> None:
-    """Put a fixed number where SQLite writes its own version, so that all versions write the same."""
-    data = bytearray(path.read_bytes())
-    data[96:100] = (3_040_001).to_bytes(4, "big")
-    path.write_bytes(data)
+    with new_database(path, SCHEMA) as connection:
+        connection.execute("INSERT INTO schema_version VALUES (16, '2026-10-05 09:00:00')")
+        places = ", ".join("?" * len(COLUMNS.split(",")))
+        connection.executemany(f"INSERT INTO sessions ({COLUMNS}) VALUES ({places})", rows())
 
 
 def main() -> None:

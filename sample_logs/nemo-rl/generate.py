@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from invented_tokens import Dice, Vocabulary
+
 BEGIN, TURN_END, PAD = 1, 2, 0
 ROLES = {"system": 3, "user": 4, "assistant": 5, "environment": 6}
 SYSTEM = "You keep the accounts of a small theatre . Answer with a number ."
@@ -23,27 +26,6 @@ TASKS = [
 ]
 THOUGHTS = ["I subtract .", "I add and check .", "I count ."]
 LEDGER = "spring gala : 640 crowns"
-
-
-class Dice:
-    """A linear congruential generator, the same on every machine (constants: Knuth's MMIX)."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = seed
-
-    def below(self, bound: int) -> int:
-        self._state = (self._state * 6364136223846793005 + 1442695040888963407) % 2**64
-        return (self._state >> 33) % bound
-
-
-class Vocabulary:
-    """One id a word, given out in the order of first use."""
-
-    def __init__(self) -> None:
-        self._ids: dict[str, int] = {}
-
-    def encode(self, text: str) -> list[int]:
-        return [100 + self._ids.setdefault(word, len(self._ids)) for word in text.split()]
 
 
 def conversation(task: int, dice: Dice) -> tuple[list[tuple[str, str]], float]:

@@ -9,107 +9,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-START = datetime(2026, 10, 5, 9, 0, tzinfo=UTC)
-CWD = "/home/lea/hivelog"
-UNLOGGED_TOKENS = 8_200
-"""The system prompt and the tool definitions, which the program does not write down."""
-CACHE_STEP = 1
-
-
-class Step(NamedTuple):
-    """One answer of the model's, what led to it and what came of it."""
-
-    user: str | None
-    says: str
-    tool: str | None = None
-    arguments: Any = ()
-    result: str = ""
-
-
-STEPS = [
-    Step(
-        "Add a weekly summary of hive weights to hivelog.",
-        "I will look at how weights are stored first.",
-        "read_file",
-        {"path": "hivelog/weights.py"},
-        "from dataclasses import dataclass\nfrom datetime import date\n\n\n@dataclass(frozen=True)\nclass Weight:\n    hive: str\n    day: date\n    kilograms: float\n\n\ndef load(path: str) -> list[Weight]:\n    with open(path) as rows:\n        return [parse(row) for row in rows if row.strip()]\n",
-    ),
-    Step(
-        None,
-        "Weights are one row a day. I will write a function that groups them by ISO week.",
-        "write_file",
-        {
-            "path": "hivelog/summary.py",
-            "content": "from collections import defaultdict\n\nfrom hivelog.weights import Weight\n\n\ndef weekly(weights: list[Weight]) -> dict[tuple[str, int, int], float]:\n    sums = defaultdict(list)\n    for each in weights:\n        year, week, _ = each.day.isocalendar()\n        sums[each.hive, year, week].append(each.kilograms)\n    return {key: sum(values) / len(values) for key, values in sums.items()}\n",
-        },
-        "wrote hivelog/summary.py (11 lines)",
-    ),
-    Step(
-        None,
-        "Now the tests.",
-        "run",
-        {"command": "make test"},
-        "....F\nFAILED tests/test_summary.py::test_a_week_may_begin_in_december - KeyError: ('north', 2026, 1)\n1 failed, 4 passed in 0.31s",
-    ),
-    Step(
-        None,
-        "The test expects the ISO year, but passes the calendar year of the day. I will correct the test.",
-        "write_file",
-        {
-            "path": "tests/test_summary.py",
-            "content": "def test_a_week_may_begin_in_december() -> None:\n    assert weekly(DECEMBER)['north', 2026, 1] == 31.5\n",
-        },
-        "wrote tests/test_summary.py (2 lines)",
-    ),
-    Step(
-        None,
-        "Weekly means are in hivelog/summary.py, and all five tests pass.",
-    ),
-    Step(
-        "Print them as a table too, hives as columns.",
-        "The table goes into the command line, beside the daily one.",
-        "read_file",
-        {"path": "hivelog/cli.py"},
-        "import sys\n\nfrom hivelog.weights import load\n\n\ndef main() -> None:\n    for each in load(sys.argv[1]):\n        print(each.day, each.hive, f'{each.kilograms:.1f}')\n",
-    ),
-    Step(
-        None,
-        "`hivelog --weekly FILE` prints one row a week and one column a hive; missing weeks stay empty.",
-    ),
-]
-OTHER_WAY = [
-    Step(
-        "No, as JSON: another program reads it.",
-        "Then one object a week, keyed by hive.",
-        "write_file",
-        {
-            "path": "hivelog/cli.py",
-            "content": "import json\nimport sys\n\nfrom hivelog.summary import weekly\nfrom hivelog.weights import load\n\n\ndef main() -> None:\n    json.dump(weekly(load(sys.argv[1])), sys.stdout)\n",
-        },
-        "wrote hivelog/cli.py (9 lines)",
-    ),
-    Step(
-        None,
-        "`hivelog --weekly FILE` writes one JSON object a week.",
-    ),
-]
-SCOUTING = [
-    Step(
-        "Find every place that reads hive weights. Answer with paths only.",
-        "I will search for the loader.",
-        "search",
-        {"pattern": "load("},
-        "hivelog/weights.py:14\nhivelog/cli.py:7\ntools/import_scale.py:22",
-    ),
-    Step(
-        None,
-        "hivelog/cli.py, tools/import_scale.py",
-    ),
-]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from hivelog_session import CWD, OTHER_WAY, SCOUTING, START, STEPS, UNLOGGED_TOKENS, Meter, Step
+from stable_database import new_database
 
 MODEL = "claude-sonnet-4-5"
 SESSION = "ses_hivelog000000000000000001"
@@ -135,35 +41,6 @@ CREATE TABLE session_message (
     time_created INTEGER, time_updated INTEGER, data TEXT NOT NULL
 );
 """
-
-
-def tokens(text: str) -> int:
-    """About as many as a tokenizer would count."""
-    return max(1, len(text) // 4)
-
-
-class Meter:
-    """The size of a context that grows from call to call, and how much of it was cached."""
-
-    def __init__(self, size: int, cached: int = 0) -> None:
-        self.size = size
-        self.cached = cached
-
-    def add(self, text: str) -> None:
-        self.size += tokens(text)
-
-    def call(self, answer: str, reasoning: int = 0) -> dict[str, int]:
-        """Count a call, and let its context be cached in whole steps."""
-        output = tokens(answer)
-        counts = {
-            "input": self.size,
-            "cached": self.cached,
-            "output": output,
-            "reasoning": reasoning,
-        }
-        self.cached = self.size // CACHE_STEP * CACHE_STEP
-        self.size += output
-        return counts
 
 
 class Message(NamedTuple):
@@ -205,9 +82,9 @@ class Session:
             "mode": "build",
             "path": {"cwd": CWD, "root": CWD},
             "cost": 0,
-            "tokens": counted(self.meter, step.says + str(step.arguments)),
+            "tokens": counted(self.meter, step.output),
         }
-        parts = [{"type": "step-start"}, {"type": "text", "text": step.says}]
+        parts: list[dict[str, Any]] = [{"type": "step-start"}, {"type": "text", "text": step.says}]
         if step.tool is not None:
             state = {"status": "completed", "input": step.arguments, "output": step.result}
             call_id = f"toolu_{len(self.messages):04d}"
@@ -218,15 +95,12 @@ class Session:
 
 def counted(meter: Meter, answer: str) -> dict[str, Any]:
     """A call's counts as OpenCode writes them: each excludes the others."""
-    fresh = 4
-    meter.cached = min(meter.cached, meter.size - fresh)
-    counts = meter.call(answer)
-    meter.cached = counts["input"] - fresh
+    counts = meter.writing_call(answer, fresh=4)
     return {
-        "input": fresh,
+        "input": counts["fresh"],
         "output": counts["output"],
         "reasoning": 0,
-        "cache": {"read": counts["cached"], "write": meter.cached - counts["cached"]},
+        "cache": {"read": counts["read"], "write": counts["written"]},
     }
 
 
@@ -264,7 +138,7 @@ def rows_of_version_2() -> list[tuple[str, dict[str, Any]]]:
             "model": {"id": MODEL, "providerID": "anthropic"},
             "content": content,
             "cost": 0,
-            "tokens": counted(meter, step.says + str(step.arguments)),
+            "tokens": counted(meter, step.output),
             "time": {"created": now + 40, "completed": now + 5_000},
         }
         meter.add(step.result)
@@ -272,38 +146,31 @@ def rows_of_version_2() -> list[tuple[str, dict[str, Any]]]:
     return rows
 
 
+def insert(connection: sqlite3.Connection, table: str, *row: str | int | None) -> None:
+    connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+
+
 def write_database(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA page_size = 1024")
-    connection.executescript(SCHEMA)
     parents = {SCOUT: SESSION}
-    for name in (SESSION, FORK, SCOUT, NEW):
-        row = (name, "prj_hivelog", parents.get(name), CWD, f"Session {name[-1]}", "1.4.2", 0, 0)
-        connection.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-    for name, session in sessions().items():
-        for number, message in enumerate(session.messages):
-            message_id = f"msg_{name[-1]}{number:04d}"
-            row = (message_id, name, message.at, message.at, json.dumps(message.data))
-            connection.execute("INSERT INTO message VALUES (?, ?, ?, ?, ?)", row)
-            for place, part in enumerate(message.parts):
-                part_id = f"prt_{name[-1]}{number:04d}{place:02d}"
-                row = (part_id, message_id, name, message.at, message.at, json.dumps(part))
-                connection.execute("INSERT INTO part VALUES (?, ?, ?, ?, ?, ?)", row)
-    for number, (kind, data) in enumerate(rows_of_version_2(), 1):
-        created = data["time"]["created"]
-        row = (f"msg_4{number:04d}", NEW, kind, number, created, created, json.dumps(data))
-        connection.execute("INSERT INTO session_message VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    connection.commit()
-    connection.close()
-    stable(path)
+    with new_database(path, SCHEMA) as connection:
+        for name in (SESSION, FORK, SCOUT, NEW):
+            place = ("prj_hivelog", parents.get(name), CWD)
+            insert(connection, "session", name, *place, f"Session {name[-1]}", "1.4.2", 0, 0)
+        for name, session in sessions().items():
+            write_messages(connection, name, session)
+        for number, (kind, data) in enumerate(rows_of_version_2(), 1):
+            at = data["time"]["created"]
+            row = (f"msg_4{number:04d}", NEW, kind, number, at, at, json.dumps(data))
+            insert(connection, "session_message", *row)
 
 
-def stable(path: Path) -> None:
-    """Put a fixed number where SQLite writes its own version, so that all versions write the same."""
-    data = bytearray(path.read_bytes())
-    data[96:100] = (3_040_001).to_bytes(4, "big")
-    path.write_bytes(data)
+def write_messages(connection: sqlite3.Connection, name: str, session: Session) -> None:
+    for number, message in enumerate(session.messages):
+        message_id, times = f"msg_{name[-1]}{number:04d}", (message.at, message.at)
+        insert(connection, "message", message_id, name, *times, json.dumps(message.data))
+        for place, part in enumerate(message.parts):
+            part_id = f"prt_{name[-1]}{number:04d}{place:02d}"
+            insert(connection, "part", part_id, message_id, name, *times, json.dumps(part))
 
 
 def write_files(folder: Path) -> None:

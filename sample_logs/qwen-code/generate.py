@@ -8,141 +8,17 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-START = datetime(2026, 10, 5, 9, 0, tzinfo=UTC)
-CWD = "/home/lea/hivelog"
-UNLOGGED_TOKENS = 8_200
-"""The system prompt and the tool definitions, which the program does not write down."""
-CACHE_STEP = 256
-
-
-class Step(NamedTuple):
-    """One answer of the model's, what led to it and what came of it."""
-
-    user: str | None
-    says: str
-    tool: str | None = None
-    arguments: Any = ()
-    result: str = ""
-
-
-STEPS = [
-    Step(
-        "Add a weekly summary of hive weights to hivelog.",
-        "I will look at how weights are stored first.",
-        "read_file",
-        {"path": "hivelog/weights.py"},
-        "from dataclasses import dataclass\nfrom datetime import date\n\n\n@dataclass(frozen=True)\nclass Weight:\n    hive: str\n    day: date\n    kilograms: float\n\n\ndef load(path: str) -> list[Weight]:\n    with open(path) as rows:\n        return [parse(row) for row in rows if row.strip()]\n",
-    ),
-    Step(
-        None,
-        "Weights are one row a day. I will write a function that groups them by ISO week.",
-        "write_file",
-        {
-            "path": "hivelog/summary.py",
-            "content": "from collections import defaultdict\n\nfrom hivelog.weights import Weight\n\n\ndef weekly(weights: list[Weight]) -> dict[tuple[str, int, int], float]:\n    sums = defaultdict(list)\n    for each in weights:\n        year, week, _ = each.day.isocalendar()\n        sums[each.hive, year, week].append(each.kilograms)\n    return {key: sum(values) / len(values) for key, values in sums.items()}\n",
-        },
-        "wrote hivelog/summary.py (11 lines)",
-    ),
-    Step(
-        None,
-        "Now the tests.",
-        "run",
-        {"command": "make test"},
-        "....F\nFAILED tests/test_summary.py::test_a_week_may_begin_in_december - KeyError: ('north', 2026, 1)\n1 failed, 4 passed in 0.31s",
-    ),
-    Step(
-        None,
-        "The test expects the ISO year, but passes the calendar year of the day. I will correct the test.",
-        "write_file",
-        {
-            "path": "tests/test_summary.py",
-            "content": "def test_a_week_may_begin_in_december() -> None:\n    assert weekly(DECEMBER)['north', 2026, 1] == 31.5\n",
-        },
-        "wrote tests/test_summary.py (2 lines)",
-    ),
-    Step(
-        None,
-        "Weekly means are in hivelog/summary.py, and all five tests pass.",
-    ),
-    Step(
-        "Print them as a table too, hives as columns.",
-        "The table goes into the command line, beside the daily one.",
-        "read_file",
-        {"path": "hivelog/cli.py"},
-        "import sys\n\nfrom hivelog.weights import load\n\n\ndef main() -> None:\n    for each in load(sys.argv[1]):\n        print(each.day, each.hive, f'{each.kilograms:.1f}')\n",
-    ),
-    Step(
-        None,
-        "`hivelog --weekly FILE` prints one row a week and one column a hive; missing weeks stay empty.",
-    ),
-]
-OTHER_WAY = [
-    Step(
-        "No, as JSON: another program reads it.",
-        "Then one object a week, keyed by hive.",
-        "write_file",
-        {
-            "path": "hivelog/cli.py",
-            "content": "import json\nimport sys\n\nfrom hivelog.summary import weekly\nfrom hivelog.weights import load\n\n\ndef main() -> None:\n    json.dump(weekly(load(sys.argv[1])), sys.stdout)\n",
-        },
-        "wrote hivelog/cli.py (9 lines)",
-    ),
-    Step(
-        None,
-        "`hivelog --weekly FILE` writes one JSON object a week.",
-    ),
-]
-SCOUTING = [
-    Step(
-        "Find every place that reads hive weights. Answer with paths only.",
-        "I will search for the loader.",
-        "search",
-        {"pattern": "load("},
-        "hivelog/weights.py:14\nhivelog/cli.py:7\ntools/import_scale.py:22",
-    ),
-    Step(
-        None,
-        "hivelog/cli.py, tools/import_scale.py",
-    ),
-]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from hivelog_session import CWD, START, STEPS, UNLOGGED_TOKENS, Meter, Step, stamp, tokens
 
 MODEL = "qwen3-coder-plus"
 SESSION = "8e2f9a10-61d3-4f6a-b1c7-77aa5f3d0001"
 BRANCH = "8e2f9a10-61d3-4f6a-b1c7-77aa5f3d0002"
 REASONING = 24
-
-
-def tokens(text: str) -> int:
-    """About as many as a tokenizer would count."""
-    return max(1, len(text) // 4)
-
-
-class Meter:
-    """The size of a context that grows from call to call, and how much of it was cached."""
-
-    def __init__(self, size: int, cached: int = 0) -> None:
-        self.size = size
-        self.cached = cached
-
-    def add(self, text: str) -> None:
-        self.size += tokens(text)
-
-    def call(self, answer: str, reasoning: int = 0) -> dict[str, int]:
-        """Count a call, and let its context be cached in whole steps."""
-        output = tokens(answer)
-        counts = {
-            "input": self.size,
-            "cached": self.cached,
-            "output": output,
-            "reasoning": reasoning,
-        }
-        self.cached = self.size // CACHE_STEP * CACHE_STEP
-        self.size += output
-        return counts
 
 
 class Chat:
@@ -162,7 +38,7 @@ class Chat:
             "uuid": uuid,
             "parentUuid": self.parent,
             "sessionId": self.session,
-            "timestamp": self.now.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            "timestamp": stamp(self.now),
             "type": kind,
             "cwd": CWD,
             "version": "0.6.1",
@@ -183,7 +59,7 @@ class Chat:
             call = {"id": f"call_{len(self.records)}", "name": step.tool, "args": step.arguments}
             parts.append({"functionCall": call})
         # An OpenAI-compatible server: reasoning is part of the output.
-        counts = meter.call(step.says + str(step.arguments) + "x" * 4 * REASONING)
+        counts = meter.call(step.output + "x" * 4 * REASONING)
         usage = {
             "promptTokenCount": counts["input"],
             "candidatesTokenCount": counts["output"],

@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from invented_tokens import Dice
+
 RIDDLES = (
     ("I have hands but cannot clap. What am I?", "a clock", ("a clock", "a watch", "a glove")),
     ("I have teeth but never bite. What am I?", "a comb", ("a comb", "a saw", "a zip")),
@@ -26,17 +29,6 @@ FEW_SHOT = (
     "Answer: a piano\n\nRiddle: "
 )
 SAMPLES_PER_RIDDLE, SAMPLES_PER_SUM = 4, 8
-
-
-class Dice:
-    """A linear congruential generator, the same on every machine (constants: Knuth's MMIX)."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = seed
-
-    def below(self, bound: int) -> int:
-        self._state = (self._state * 6364136223846793005 + 1442695040888963407) % 2**64
-        return (self._state >> 33) % bound
 
 
 def riddles(dice: Dice) -> list[dict[str, Any]]:

@@ -7,9 +7,12 @@ Ids are words numbered as they come up. Run it with any Python 3.11 or later: py
 from __future__ import annotations
 
 import json
-import re
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from invented_tokens import Vocabulary, pieces
 
 SYSTEM = (
     "<|system|>\nYou count ships for the lock keeper. Say how many, then how long they wait, in minutes."
@@ -24,17 +27,7 @@ CHATS = {
     "night": [("Nobody?", "No ship. Sleep.")],
 }
 RECEIVED = 1794823200.5
-
-
-class Words:
-    """Numbers words as they come up."""
-
-    def __init__(self) -> None:
-        self.ids: dict[str, int] = {}
-
-    def __call__(self, text: str) -> list[int]:
-        words = re.findall(r"<\|\w+\|>|\s| ?[^\s<]+", text)
-        return [self.ids.setdefault(word, 300 + len(self.ids)) for word in words]
+FIRST_ID = 300
 
 
 def logprobs(ids: list[int]) -> list[list[Any]]:
@@ -46,13 +39,13 @@ def top(ids: list[int]) -> list[list[list[Any]]]:
     return [[scored, [scored[0] - 2.5, scored[1] + 1, None]] for scored in logprobs(ids)]
 
 
-def requests(words: Words) -> list[dict[str, Any]]:
+def requests(words: Vocabulary) -> list[dict[str, Any]]:
     found, cached = [], 0
     for chat, turns in CHATS.items():
         prompt = SYSTEM
         for number, (wish, answer) in enumerate(turns):
             prompt += f"<|user|>\n{wish}\n<|assistant|>\n"
-            ids, made = words(prompt), words(answer)
+            ids, made = words.encode(prompt), words.encode(answer)
             found.append(
                 {
                     "rid": f"{chat}{number:028d}",
@@ -60,7 +53,7 @@ def requests(words: Words) -> list[dict[str, Any]]:
                     "ids": ids,
                     "answer": answer,
                     "made": made,
-                    "cached": cached if number else min(cached, len(words(SYSTEM))),
+                    "cached": cached if number else min(cached, len(words.encode(SYSTEM))),
                     "received": RECEIVED + 30 * len(found),
                 }
             )
@@ -81,7 +74,7 @@ def meta_info(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def logger_lines(words: Words) -> list[str]:
+def logger_lines(words: Vocabulary) -> list[str]:
     lines = ["[2026-11-16 09:59:00] server_args=ServerArgs(model_path='acme/harbour-7b')"]
     for request in requests(words):
         asked = {
@@ -107,7 +100,7 @@ def logger_lines(words: Words) -> list[str]:
     return lines
 
 
-def metrics_lines(words: Words) -> list[str]:
+def metrics_lines(words: Vocabulary) -> list[str]:
     return [
         json.dumps(
             {
@@ -124,8 +117,11 @@ def metrics_lines(words: Words) -> list[str]:
 def main() -> None:
     folder = Path(__file__).parent
     for name, lines in (
-        ("requests.log", logger_lines(Words())),
-        ("sglang-request-metrics-20261116_10.log", metrics_lines(Words())),
+        ("requests.log", logger_lines(Vocabulary(FIRST_ID, split=pieces))),
+        (
+            "sglang-request-metrics-20261116_10.log",
+            metrics_lines(Vocabulary(FIRST_ID, split=pieces)),
+        ),
     ):
         text = "".join(line + "\n" for line in lines)
         (folder / name).write_text(text, encoding="utf-8", newline="\n")

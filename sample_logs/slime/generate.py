@@ -16,6 +16,9 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from invented_tokens import Vocabulary
+
 SYSTEM = "<|user|>You sort the post of a village. "
 QUESTIONS = [
     "Where does a parcel for the mill go?",
@@ -70,15 +73,9 @@ class Pickler(pickle.Pickler):
         return None
 
 
-class Vocabulary:
-    """One id a word, far apart, as in a large vocabulary."""
-
-    def __init__(self) -> None:
-        self._ids: dict[str, int] = {}
-
-    def encode(self, text: str) -> list[int]:
-        words = text.replace("|>", "|> ").split()
-        return [7 + 2213 * self._ids.setdefault(word, len(self._ids)) for word in words]
+def words_of(text: str) -> list[str]:
+    """What stands between white space, special tokens apart from what follows them."""
+    return text.replace("|>", "|> ").split()
 
 
 def sample(words: Vocabulary, group: int, number: int, storages: list[Storage]) -> dict[str, Any]:
@@ -125,7 +122,8 @@ def sample(words: Vocabulary, group: int, number: int, storages: list[Storage]) 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
-    words, storages = Vocabulary(), []
+    # Ids far apart, as in a large vocabulary.
+    words, storages = Vocabulary(first=7, step=2213, split=words_of), []
     samples = [sample(words, group, number, storages) for group in range(3) for number in range(4)]
     stream = io.BytesIO()
     Pickler(stream, protocol=2).dump({"rollout_id": 2, "samples": samples})

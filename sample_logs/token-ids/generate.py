@@ -9,20 +9,12 @@ import json
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from invented_tokens import Dice
+
 GROUPS, SAMPLES, STEPS, STEP_TOKENS = 4, 8, 6, 24
 SYSTEM = [1000 + 7 * place % 911 for place in range(160)]
 START_S = 1_789_000_000
-
-
-class Dice:
-    """A linear congruential generator, the same on every machine (constants: Knuth's MMIX)."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = seed
-
-    def below(self, bound: int) -> int:
-        self._state = (self._state * 6364136223846793005 + 1442695040888963407) % 2**64
-        return (self._state >> 33) % bound
 
 
 def sampled(prompt: int, path: list[int]) -> list[int]:

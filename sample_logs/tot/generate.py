@@ -11,23 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from invented_tokens import Dice
+
 COINS, STEPS, BREADTH, SAMPLES = (10, 5, 2, 1), 4, 3, 8
 AMOUNTS = (18, 16, 13, 17)
 PROMPT_TOKENS, TOKENS_PER_LINE = 214, 11
 USD_PER_PROMPT_TOKEN, USD_PER_COMPLETION_TOKEN = 0.03 / 1000, 0.06 / 1000
 
 WORDS = {1: ("apart", "stone", "crane"), 2: ("level", "inner", "river"), 3: ("ember", "easel")}
-
-
-class Dice:
-    """A linear congruential generator, the same on every machine (constants: Knuth's MMIX)."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = seed
-
-    def below(self, bound: int) -> int:
-        self._state = (self._state * 6364136223846793005 + 1442695040888963407) % 2**64
-        return (self._state >> 33) % bound
 
 
 class Meter:

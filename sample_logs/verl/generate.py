@@ -12,6 +12,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from invented_tokens import Dice
+
 SYSTEM = "You are a careful clerk of a bakery. Think first, then answer with one number after ####."
 QUESTIONS = [
     ("A tray holds 12 rolls. How many rolls are on 7 trays?", 84),
@@ -22,17 +25,6 @@ QUESTIONS = [
 STARTS = ["Let me see.", "First I write down what is given.", "Let me see."]
 STEPS = ["The numbers to use stand in the question.", "I check the numbers once more."]
 WEEK = ["Monday sold 31 loaves.", "Tuesday sold 28.", "Wednesday was a holiday."]
-
-
-class Dice:
-    """A linear congruential generator, the same on every machine (constants: Knuth's MMIX)."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = seed
-
-    def below(self, bound: int) -> int:
-        self._state = (self._state * 6364136223846793005 + 1442695040888963407) % 2**64
-        return (self._state >> 33) % bound
 
 
 def rendered(user: str) -> str:

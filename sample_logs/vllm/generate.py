@@ -7,8 +7,11 @@ Run it with any Python 3.11 or later: python generate.py
 
 from __future__ import annotations
 
-import re
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from invented_tokens import Vocabulary, pieces
 
 SYSTEM = (
     "<|im_start|>system\nYou tie knots with words. Name the knot, then its three turns, then what it "
@@ -25,17 +28,7 @@ PARAMS = (
     "SamplingParams(n=1, presence_penalty=0.0, temperature=0.7, top_p=0.95, top_k=20, seed=None, "
     "stop=['<|im_end|>'], stop_token_ids=[], max_tokens=512, logprobs=None)"
 )
-
-
-class Words:
-    """Numbers words as they come up."""
-
-    def __init__(self) -> None:
-        self.ids: dict[str, int] = {}
-
-    def __call__(self, text: str) -> list[int]:
-        words = re.findall(r"<\|\w+\|>|\s| ?[^\s<]+", text)
-        return [self.ids.setdefault(word, 1000 + len(self.ids)) for word in words]
+FIRST_ID = 1000
 
 
 def requests(server: str) -> list[tuple[str, str, str]]:
@@ -50,19 +43,20 @@ def requests(server: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def old_server(words: Words) -> str:
+def old_server(words: Vocabulary) -> str:
     lines = ["INFO 11-14 08:59:58 [api_server.py:1047] Starting vLLM API server 0 on port 8000"]
     for number, (key, prompt, answer) in enumerate(requests("a")):
         at = f"INFO 11-14 09:0{number}:00"
         lines += [
             (
                 f"{at} [logger.py:43] Received request {key}: prompt: {prompt!r}, params: {PARAMS}, "
-                f"prompt_token_ids: {words(prompt)}, prompt_embeds shape: None, lora_request: None."
+                f"prompt_token_ids: {words.encode(prompt)}, prompt_embeds shape: None, "
+                "lora_request: None."
             ),
             f"{at} [async_llm.py:270] Added request {key}.",
             (
                 f"INFO 11-14 09:0{number}:03 [logger.py:71] Generated response {key}: output: "
-                f"{answer!r}, output_token_ids: {words(answer)}, finish_reason: stop"
+                f"{answer!r}, output_token_ids: {words.encode(answer)}, finish_reason: stop"
             ),
             f'INFO:     10.0.0.7:51{number:03d} - "POST /v1/chat/completions HTTP/1.1" 200 OK',
             (
@@ -101,7 +95,10 @@ def new_server() -> str:
 
 def main() -> None:
     folder = Path(__file__).parent
-    for name, text in (("server.log", old_server(Words())), ("debug.log", new_server())):
+    for name, text in (
+        ("server.log", old_server(Vocabulary(FIRST_ID, split=pieces))),
+        ("debug.log", new_server()),
+    ):
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
