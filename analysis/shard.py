@@ -137,55 +137,20 @@ class ShardTree:
         block_size: int,
         n_tokens: int,
     ) -> int:
-        blocks = block_ids if isinstance(block_ids, list) else list(block_ids)
-        known = self._blocks.setdefault(scope, {})
         left = n_tokens
-        for at, block in enumerate(blocks):
+        known = self._blocks.setdefault(scope, {})
+        for block in block_ids:
             size = block_size if left > block_size else max(left, 0)
+            left -= block_size
             node = known.get((parent, block, size))
             if node is None:
-                # What follows a new node is new as well.
-                return self._add_blocks(parent, scope, blocks[at:], block_size, left)
-            left -= block_size
+                segment = segment_hash(Kind.BLOCK, scope, f"{block}\0{size}".encode())
+                if segment not in self._segments:
+                    self._add_segment(segment, Kind.BLOCK, "", 0, size)
+                node = self._node(parent, segment)
+                known[parent, block, size] = node
             parent = node
         return parent
-
-    def _add_blocks(
-        self, parent: int, scope: str, blocks: list[int | str], block_size: int, left: int
-    ) -> int:
-        """Append blocks that this tree does not have behind `parent`; or, rarely, has from before
-        a checkpoint."""
-        known, nodes, names = self._blocks[scope], self._nodes, self.node_hashes
-        header = b"%b\0%b\0" % (Kind.BLOCK.encode(), scope.encode())
-        new: dict[bytes, int] = {}
-        name = names[parent]
-        for block in blocks:
-            size = block_size if left > block_size else max(left, 0)
-            left -= block_size
-            segment = _sha256(header + f"{block}\0{size}".encode()).digest()[:HASH_BYTES]
-            if segment not in self._segments:
-                new[segment] = size
-            before, name = name, _sha256(name + segment).digest()[:HASH_BYTES]
-            node = nodes.get(name)
-            if node is None:
-                root = self.node_roots[parent] if parent else name
-                node = self._append(name, before, segment, root)
-            known[parent, block, size] = node
-            parent = node
-        self._add_block_segments(new)
-        return parent
-
-    def _add_block_segments(self, sizes: dict[bytes, int]) -> None:
-        """Add segments of blocks, all at once: serving traces have little else."""
-        n = len(sizes)
-        self._segments.update(sizes)
-        self.segment_hashes += sizes
-        self.segment_kinds += [Kind.BLOCK] * n
-        self.segment_roles += [""] * n
-        self.segment_bytes.extend([0] * n)
-        self.segment_tokens.extend(sizes.values())
-        self.segment_offsets.extend([self._log.offset] * n)
-        self.segment_texts += [None] * n
 
     def hash_of(self, node: int) -> str:
         return (self.node_hashes[node] + self.node_roots[node]).hex()
