@@ -46,7 +46,7 @@ _WHY = {
     **dict.fromkeys(("gsm8k-solutions", "kimi", "mini-swe-agent", "nemo-gym"), _SMALL),
     **dict.fromkeys(("openrouter", "pi-session", "qwen-code", "reflexion", "rllm"), _SMALL),
     **dict.fromkeys(("samples", "skyrl", "tau-bench", "tau2", "tinker-cookbook"), _SMALL),
-    **dict.fromkeys(("verifiers", "verl"), _SMALL),
+    **dict.fromkeys(("verifiers", "verl", "vscode-chat"), _SMALL),
     **dict.fromkeys(("alpaca-eval", "anthropic", "inspect-ai", "openai", "openhands"), _PIECES),
     **dict.fromkeys(("swe-agent", "tot"), _PIECES),
     **dict.fromkeys(("atif", "atropos", "bailian", "kv-cache-tester", "mooncake"), _NODES),
