@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from shown_answers import Run
+from typer.testing import CliRunner, Result
+
+from forkpoint.cli.main import app
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -34,6 +38,35 @@ def corpus_generators() -> Path:
 def sample_logs() -> Path:
     """The logs that come with the project."""
     return REPOSITORY / "sample_logs"
+
+
+@pytest.fixture
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown is as wide and as plain as where no terminal says otherwise."""
+    for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder, where nothing is set that changes what a command does."""
+    for name in list(os.environ):
+        if name.startswith(("FORKPOINT_", "XDG_", "GITHUB_", "CLAUDE_", "CODEX_")):
+            monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def run(home: Path, no_terminal: None) -> Run:
+    """Run a command with a home folder, and thereby a cache and a store, of its own."""
+
+    def invoke(*args: str | Path, **environment: str) -> Result:
+        return CliRunner().invoke(app, [str(each) for each in args], env=environment)
+
+    return invoke
 
 
 settings.register_profile("fast", deadline=None, derandomize=True, max_examples=50)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +12,8 @@ from typing import Any
 
 import pytest
 import typer
-from rich.cells import cell_len
-from typer.testing import CliRunner, Result
+from built_answers import HOSTILE, TEXTS, a_provenance, worst_calls
+from shown_answers import Run, fits, shows_markup
 
 from forkpoint.analysis.results import (
     Cache,
@@ -27,17 +25,12 @@ from forkpoint.analysis.results import (
     MissCause,
     NetValue,
     PathStep,
-    Provenance,
     WaterfallStep,
-    WorstCall,
 )
 from forkpoint.cli.cache import parse_call_id, write_cache, write_explanation
-from forkpoint.cli.main import app
 from forkpoint.cli.options import PlainFormat
 
-Run = Callable[..., Result]
-HOSTILE = "\x1b[31m[bold]|<script>alert(1)</script>\r\n=1+1\u202e\u200b`x`\ud800 http://a.b @me"
-UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\ud800-\udfff]")
+pytestmark = pytest.mark.usefixtures("no_terminal")
 
 
 def an_answer(text: str | None = None) -> CacheAnswer:
@@ -73,19 +66,8 @@ def an_answer(text: str | None = None) -> CacheAnswer:
             provider_exceeds_calls=3,
             shrunk_calls=0,
             unsized_calls=4,
-            worst_calls=tuple(
-                WorstCall(
-                    call_id=f"{n}c68140a" * 4,
-                    path=f"{path}/session-{n}.jsonl",
-                    line=100 + n,
-                    model=text or "claude-opus-4-7",
-                    started_at=datetime(2026, 7, 1 + n, 9, 30, tzinfo=UTC),
-                    idle_s=None if n == 0 else 400.0 * n,
-                    missed_tokens=39_600 - n,
-                    missed_usd=0.2659 / (n + 1),
-                    miss_reason=text or "tools_changed",
-                )
-                for n in range(5)
+            worst_calls=worst_calls(
+                text, "{0}c68140a{0}c68140a{0}c68140a{0}c68140a", 39_600, 0.2659
             ),
             calibrations=(),
             evidence={"text and usage": 40},
@@ -114,15 +96,7 @@ def an_answer(text: str | None = None) -> CacheAnswer:
             for n in range(3)
         ),
         rules="built-in, 2026-11-01",
-        provenance=Provenance(
-            version="0.0.0",
-            paths=(path,),
-            encoding="o200k_base",
-            price_book="2026-11-01",
-            first_call=datetime(2026, 7, 1, 8, 0, tzinfo=UTC),
-            last_call=datetime(2026, 7, 24, 23, 59, tzinfo=UTC),
-            filters={"model": text} if text else {},
-        ),
+        provenance=a_provenance(text),
     )
 
 
@@ -151,12 +125,6 @@ def an_explanation(text: str | None = None) -> Explanation:
     )
 
 
-@pytest.fixture(autouse=True)
-def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def table(answer: CacheAnswer, *, top: int = 10, store: str | None = None) -> str:
     out = io.StringIO()
     write_cache(answer, PlainFormat.TABLE, out, top=top, store=store)
@@ -175,24 +143,21 @@ def explained(found: Explanation, form: PlainFormat = PlainFormat.TABLE) -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("text", [None, HOSTILE, "長い名前" * 40, "x" * 5000])
+@pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
 def test_no_line_is_wider_than_the_terminal(
     width: int, text: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     for shown in (table(an_answer(text)), explained(an_explanation(text))):
-        assert max(map(cell_len, shown.split("\n"))) <= width
-        assert not UNSEEN.search(shown)
+        fits(shown, width)
 
 
 def test_markup_in_a_log_is_shown_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     text = "[red]x[/red][link=http://a]"
     for shown in (table(an_answer(text)), explained(an_explanation(text))):
-        assert text in shown
-        assert "\x1b[31m" not in shown
-        assert "\x1b]8" not in shown
+        shows_markup(shown, text)
 
 
 def test_reported_and_computed_hit_rates_stand_apart_and_say_what_they_divide() -> None:
@@ -464,22 +429,6 @@ def logs(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "session.jsonl").write_text(a_session(pause_s=1200))
     return folder
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command with a home folder and a store of its own."""
-    for name in list(os.environ):
-        if name.startswith(("FORKPOINT_", "XDG_", "CLAUDE_", "CODEX_")) and "REAL" not in name:
-            monkeypatch.delenv(name)
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-
-    def invoke(*args: str | Path) -> Result:
-        return CliRunner().invoke(app, [str(each) for each in args])
-
-    return invoke
 
 
 def test_a_pause_longer_than_the_lifetime_is_shown_as_expired(run: Run, logs: Path) -> None:

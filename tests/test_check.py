@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shown_answers import Run
 from typer.testing import CliRunner, Result
 
 from forkpoint.analysis.check import (
@@ -44,8 +43,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LOGS = REPOSITORY / "sample_logs" / "claude-code"
 HOSTILE = "\x1b[31m::error::x%0A\r\n::set-output name=a::b <b>]]>&\"'|`@a\u202e"
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture(scope="module")
 def report() -> Report:
@@ -56,15 +53,11 @@ def report() -> Report:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run ``forkpoint check`` in an empty folder, with a home and a store of its own."""
-    for name in list(os.environ):
-        if name.startswith(("FORKPOINT_", "XDG_", "GITHUB_", "CLAUDE_", "CODEX_")):
-            monkeypatch.delenv(name)
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    monkeypatch.setenv("HOME", str(tmp_path))
 
     def invoke(*args: str | Path, **environment: str) -> Result:
         command = ["check", *map(str, args), "--store", str(tmp_path / "store.duckdb")]

@@ -6,25 +6,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from typer.testing import CliRunner, Result
+from shown_answers import Run, shown_json
+from typer.testing import Result
 
 from forkpoint import __version__
 from forkpoint.analysis.report import BY
 from forkpoint.cli import progress
 from forkpoint.cli.locations import default_logs
-from forkpoint.cli.main import app
 from forkpoint.cli.options import By, Tokenizer, parse_time, store_path
 from forkpoint.errors import ForkpointError
 from forkpoint.parsers import registry
 from forkpoint.parsers.logs import Head
-
-Run = Callable[..., Result]
 
 
 def claude_line(n: int, *, model: str = "claude-opus-4-5-20251101", day: int = 1) -> list[str]:
@@ -72,29 +69,6 @@ def logs(tmp_path: Path) -> Path:
     lines = [line for n in range(3) for line in claude_line(n)]
     (folder / "session.jsonl").write_text("\n".join([*lines, '{"type": "user", "mess']) + "\n")
     return folder
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command with a home folder, a cache and a store of its own."""
-    for name in list(os.environ):
-        if name.startswith(("FORKPOINT_", "XDG_", "CLAUDE_", "CODEX_")) and "REAL" not in name:
-            monkeypatch.delenv(name)
-    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-
-    def invoke(*args: str | Path, **environment: str) -> Result:
-        return CliRunner().invoke(app, [str(each) for each in args], env=environment)
-
-    return invoke
-
-
-def shown_json(result: Result) -> Any:
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 def fails_with_one_line(result: Result, text: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import typer
 from conftest import REPOSITORY
+from golden_files import UPDATE
 from typer.testing import CliRunner
 
 from forkpoint.cli.export import columns_page
@@ -29,7 +30,6 @@ COMMANDS = REPOSITORY / "docs" / "commands.md"
 EXPORTS = REPOSITORY / "docs" / "exports.md"
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 _BLOCK = re.compile(r"(<!-- generated: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-UPDATE = os.environ.get("FORKPOINT_UPDATE_GOLDEN") == "1"
 
 
 def output_of(command: str) -> str:

@@ -8,38 +8,21 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from typer.testing import CliRunner, Result
+from shown_answers import Run
 
 from forkpoint import __version__
 from forkpoint.analysis.store import SCHEMA_VERSION, Store
 from forkpoint.cli import doctor
-from forkpoint.cli.main import app
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMMANDS = {"report", "cache", "check", "export", "doctor", "completion", "sql", "formats"}
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    for name in list(os.environ):
-        if name.startswith(("FORKPOINT_", "XDG_", "CLAUDE_", "CODEX_")):
-            monkeypatch.delenv(name)
-    (tmp_path / "home").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-    def invoke(*args: str | Path) -> Result:
-        return CliRunner().invoke(app, [str(each) for each in args])
-
-    return invoke
 
 
 def diagnosis(run: Run, *args: str | Path, code: int = 0) -> Any:

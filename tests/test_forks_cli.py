@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import typer
+from built_answers import HOSTILE, TEXTS, a_provenance, an_entropy
+from golden_files import matches_golden
 from rich.cells import cell_len
-from typer.testing import CliRunner, Result
+from shown_answers import Run, fits, names_all_fields, shown_json, shows_markup
 
 from forkpoint.analysis.entropy import (
     Agreement,
-    DifficultyBin,
-    DifficultyCurve,
-    HighRuns,
     Patches,
 )
 from forkpoint.analysis.entropy_results import (
-    Entropy,
-    EntropyWindow,
-    ForkToken,
-    RankedToken,
     ScoredModel,
-    UnlikelyTokens,
 )
 from forkpoint.analysis.fork_results import (
     DepthBand,
@@ -39,71 +31,11 @@ from forkpoint.analysis.fork_results import (
     GroupFork,
     GroupForkSummary,
 )
-from forkpoint.analysis.results import Branch, Fork, Provenance
+from forkpoint.analysis.results import Branch, Fork
 from forkpoint.cli.forks import high_entropy, write_forks
-from forkpoint.cli.main import app
 from forkpoint.cli.options import PlainFormat
 
-Run = Callable[..., Result]
-GOLDEN = Path(__file__).parent / "golden"
-UPDATE = os.environ.get("FORKPOINT_UPDATE_GOLDEN") == "1"
-HOSTILE = "\x1b[31m[bold]|<script>alert(1)</script>\r\n=1+1\u202e\u200b`x`\ud800 http://a.b @me"
-UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\ud800-\udfff]")
-TEXTS = [None, HOSTILE, "長い名前" * 40, "x" * 5000]
-
-
-def an_entropy(text: str | None = None) -> Entropy:
-    """Figures as analysis gives them; `text` takes the place of every text that logs decide."""
-    path = text or "/logs/app/run.jsonl"
-    ranked = tuple(
-        RankedToken(text or f" so{n}", path, 8 + n, 71, 12.5 - n, -2.65 + 5 * n, 4.72)
-        for n in range(5)
-    )
-    return Entropy(
-        tokens=10_000,
-        unknown_tokens=12,
-        completions=48,
-        models=(ScoredModel(text or "house-7b", 10_012, 262_208, False),),
-        whole_tokens=4_000,
-        top_k_tokens=5_000,
-        sampled_only_tokens=1_000,
-        threshold_nats=0.8812,
-        threshold_low_nats=0.7,
-        threshold_high_nats=1.25,
-        threshold_is_absolute=False,
-        top_share=0.2,
-        fork=1_500,
-        not_fork=7_500,
-        undecided=1_000,
-        mean_lower_nats=0.31,
-        mean_upper_nats=0.46,
-        mean_surprisal_nats=0.39,
-        top_mass_share=0.8123,
-        profile_nats=(0.9, 0.7, 0.5, 0.4, None, 0.3, 0.3, 0.3, 0.2, 0.1),
-        windows=(EntropyWindow(path, 46, 1_024, 64, 3.53),),
-        fork_tokens=(
-            ForkToken(text or " so", 17, 52),
-            ForkToken("#253", 12, 52),
-            ForkToken(None, 9, 9),
-        ),
-        mean_bits=310.4,
-        mean_rounds_in_order=15.3,
-        mean_rounds_any_order=20.5,
-        mean_tokens=208.3,
-        runs=HighRuns({3: 2, 1: 4}, 3, 10, 50),
-        difficulty=DifficultyCurve(
-            (DifficultyBin(0.0, 0.125, 3, 0.61), DifficultyBin(0.5, 0.5, 3, 0.42)),
-            6,
-            2.1,
-            0.4,
-            0.44,
-            True,
-        ),
-        agreement=Agreement(positions=63, high=12, divergences=18, both=9),
-        decisive=ranked,
-        sparks=UnlikelyTokens(8.3e-05, 14, 0.143, 0.443, ranked[:2]),
-        patches=Patches(2_010, 1_540, 2_600, 4.98, 61),
-    )
+pytestmark = pytest.mark.usefixtures("no_terminal")
 
 
 def a_fork(text: str | None = None, **changes: Any) -> GroupFork:
@@ -174,22 +106,8 @@ def an_answer(text: str | None = None) -> ForksAnswer:
             a_fork(text, by="environment", p_value=None, contrast=None, fan_out=5),
         ),
         entropy=an_entropy(text),
-        provenance=Provenance(
-            version="0.0.0",
-            paths=(text or "/logs/app",),
-            encoding="o200k_base",
-            price_book=None,
-            first_call=None,
-            last_call=None,
-            filters={"model": text} if text else {},
-        ),
+        provenance=a_provenance(text, price_book=None, dated=False),
     )
-
-
-@pytest.fixture(autouse=True)
-def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def table(answer: ForksAnswer, *, store: str | None = None) -> str:
@@ -212,13 +130,7 @@ def words(text: str) -> str:
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_the_screen_is_as_its_golden_file_says(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    shown = table(an_answer())
-    golden = GOLDEN / f"forks-{width}.txt"
-    if UPDATE:
-        golden.write_text(shown, encoding="utf-8")
-    assert shown == golden.read_text(encoding="utf-8"), (
-        "if the change is meant: FORKPOINT_UPDATE_GOLDEN=1, and read the difference"
-    )
+    matches_golden(table(an_answer()), f"forks-{width}.txt")
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -227,19 +139,14 @@ def test_no_line_is_wider_than_the_terminal(
     width: int, text: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    shown = table(an_answer(text))
-    assert max(map(cell_len, shown.split("\n"))) <= width
-    assert not UNSEEN.search(shown)
+    fits(table(an_answer(text)), width)
 
 
 def test_markup_in_a_log_is_shown_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "140")
     text = "[red]x[/red][link=a]"
-    shown = table(an_answer(text))
-    assert text in shown
-    assert "\x1b[31m" not in shown
-    assert "\x1b]8" not in shown
+    shows_markup(table(an_answer(text)), text)
 
 
 def test_the_screen_answers_in_order() -> None:
@@ -422,18 +329,6 @@ def test_logs_without_forks_are_said_to_have_none() -> None:
     assert "Next: forkpoint report /logs/app" in shown
 
 
-def names_all_fields(value: Any, found: Any) -> None:
-    """Every field of a dataclass, and of those in it, stands in its JSON under its name."""
-    if is_dataclass(value):
-        assert {each.name for each in fields(value)} <= set(found)
-        for each in fields(value):
-            names_all_fields(getattr(value, each.name), found[each.name])
-    elif isinstance(value, tuple):
-        assert len(value) == len(found)
-        for one, other in zip(value, found, strict=True):
-            names_all_fields(one, other)
-
-
 def test_json_has_all_fields_under_their_names() -> None:
     found = document(an_answer())
     assert (found["format"], found["forkpoint"]) == (1, "0.0.0")
@@ -461,27 +356,6 @@ def test_a_threshold_must_be_a_number(nats: float) -> None:
 def test_a_top_share_lies_between_0_and_1(share: float) -> None:
     with pytest.raises(typer.BadParameter):
         high_entropy(None, share)
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command with a home folder and a store of its own."""
-    for name in list(os.environ):
-        if name.startswith(("FORKPOINT_", "XDG_", "CLAUDE_", "CODEX_")) and "REAL" not in name:
-            monkeypatch.delenv(name)
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-
-    def invoke(*args: str | Path) -> Result:
-        return CliRunner().invoke(app, [str(each) for each in args])
-
-    return invoke
-
-
-def shown_json(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def test_the_one_fork_that_decides_comes_first(run: Run, sample_logs: Path) -> None:

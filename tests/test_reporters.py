@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_answers import HOSTILE, TEXTS, a_provenance, an_entropy, worst_calls
+from golden_files import matches_golden
 from rich.cells import cell_len
-from test_forks_cli import an_entropy
 
 from forkpoint.analysis import cause_names as causes
 from forkpoint.analysis.results import (
@@ -30,14 +30,12 @@ from forkpoint.analysis.results import (
     LedgerRow,
     MissCause,
     PrefixTree,
-    Provenance,
     Report,
     Rollouts,
     Savings,
     Sources,
     Totals,
     WaterfallStep,
-    WorstCall,
 )
 from forkpoint.cli.answer import ACTIONS, MEANINGS, Reporter, period
 from forkpoint.cli.csv_report import COLUMNS, CsvReporter
@@ -51,8 +49,7 @@ from forkpoint.cli.table import TableReporter
 from forkpoint.cli.text import csv_text, markdown_text, plain
 from forkpoint.errors import ForkpointError
 
-GOLDEN = Path(__file__).parent / "golden"
-UPDATE = os.environ.get("FORKPOINT_UPDATE_GOLDEN") == "1"
+pytestmark = pytest.mark.usefixtures("no_terminal")
 
 REPORTERS: dict[str, Callable[[], Reporter]] = {
     "table": lambda: TableReporter(100),
@@ -61,7 +58,6 @@ REPORTERS: dict[str, Callable[[], Reporter]] = {
     "md": MarkdownReporter,
     "html": HtmlReporter,
 }
-HOSTILE = "\x1b[31m[bold]|<script>alert(1)</script>\r\n=1+1\u202e\u200b`x`\ud800 http://a.b @me"
 
 
 def a_fork(path: str = "/logs/app", kind: str = "tool_result") -> Fork:
@@ -133,20 +129,7 @@ def a_report(text: str | None = None, by: str | None = None) -> Report:
             provider_exceeds_calls=14,
             shrunk_calls=1,
             unsized_calls=4,
-            worst_calls=tuple(
-                WorstCall(
-                    call_id=f"{n:032x}",
-                    path=f"{path}/session-{n}.jsonl",
-                    line=100 + n,
-                    model=text or "claude-opus-4-7",
-                    started_at=datetime(2026, 7, 1 + n, 9, 30, tzinfo=UTC),
-                    idle_s=None if n == 0 else 400.0 * n,
-                    missed_tokens=139_600 - n,
-                    missed_usd=0.8659 / (n + 1),
-                    miss_reason=text or "messages_changed",
-                )
-                for n in range(5)
-            ),
+            worst_calls=worst_calls(text, "{:032x}", 139_600, 0.8659, "messages_changed"),
             calibrations=(Calibration("claude-opus-4-7", 0.31, 21_000, 0.012, 700),),
             evidence={"usage and partial text": 776, "usage": 0},
             reported_evidence={"usage and partial text": 776},
@@ -189,15 +172,7 @@ def a_report(text: str | None = None, by: str | None = None) -> Report:
                 LedgerRow("tree sampling", None, None, None, None, None, "", "text or token ids"),
             ),
         ),
-        provenance=Provenance(
-            version="0.0.0",
-            paths=(path,),
-            encoding="o200k_base",
-            price_book="2026-11-01",
-            first_call=datetime(2026, 7, 1, 8, 0, tzinfo=UTC),
-            last_call=datetime(2026, 7, 24, 23, 59),
-            filters={"model": text} if text else {},
-        ),
+        provenance=a_provenance(text),
         by=by,
         groups_by=(
             GroupRow(text or "app", small, 0.5, 0.4),
@@ -215,22 +190,12 @@ def rendered(report: Report, kind: str, width: int = 100) -> str:
     return out.getvalue()
 
 
-@pytest.fixture(autouse=True)
-def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.mark.parametrize("by", [None, "project"])
 @pytest.mark.parametrize("kind", REPORTERS)
 def test_a_report_is_written_as_its_golden_file_says(kind: str, by: str | None) -> None:
     shown = rendered(a_report(by=by), kind)
-    golden = GOLDEN / f"report{'-by-project' if by else ''}.{'txt' if kind == 'table' else kind}"
-    if UPDATE:
-        golden.write_text(shown, encoding="utf-8")
-    assert shown == golden.read_text(encoding="utf-8"), (
-        "if the change is meant: FORKPOINT_UPDATE_GOLDEN=1, and read the difference"
-    )
+    ending = "txt" if kind == "table" else kind
+    matches_golden(shown, f"report{'-by-project' if by else ''}.{ending}")
 
 
 @pytest.mark.parametrize("kind", REPORTERS)
@@ -238,7 +203,7 @@ def test_a_reporter_says_the_format_it_writes(kind: str) -> None:
     assert REPORTERS[kind]().kind == kind
 
 
-@pytest.mark.parametrize("text", [None, HOSTILE, "長い名前" * 40, "x" * 5000])
+@pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("by", [None, "project", "day"])
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
 def test_no_line_of_the_table_is_wider_than_the_terminal(

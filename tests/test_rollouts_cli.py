@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from built_answers import HOSTILE, TEXTS, a_provenance
+from golden_files import matches_golden
 from rich.cells import cell_len
-from typer.testing import CliRunner, Result
+from shown_answers import UNSEEN, Run, fits, names_all_fields, shown_json, shows_markup
 
 from forkpoint.analysis import ingest as reading
 from forkpoint.analysis.drawn_tree import build_drawn_tree
 from forkpoint.analysis.early_stop import EarlyStop
 from forkpoint.analysis.fork_answer import build_forks
 from forkpoint.analysis.ingest_worker import Options
-from forkpoint.analysis.results import Drift, Provenance, Rollouts
+from forkpoint.analysis.results import Drift, Rollouts
 from forkpoint.analysis.rollout_answer import build_rollouts
 from forkpoint.analysis.rollout_results import (
     AnswerAudit,
@@ -40,26 +40,11 @@ from forkpoint.analysis.rollout_results import (
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.votes import Estimate, Outcome
 from forkpoint.cli.drawn_tree import write_drawn_tree
-from forkpoint.cli.main import app
 from forkpoint.cli.options import PlainFormat
 from forkpoint.cli.rollouts import parse_answer_pattern, write_rollouts
 
-Run = Callable[..., Result]
-GOLDEN = Path(__file__).parent / "golden"
-UPDATE = os.environ.get("FORKPOINT_UPDATE_GOLDEN") == "1"
-HOSTILE = "\x1b[31m[bold]|<script>alert(1)</script>\r\n=1+1\u202e\u200b`x`\ud800 http://a.b @me"
-UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\ud800-\udfff]")
-TEXTS = [None, HOSTILE, "長い名前" * 40, "x" * 5000]
+pytestmark = pytest.mark.usefixtures("no_terminal")
 WIDTHS = [40, 60, 80, 100, 140]
-
-
-def matches_golden(shown: str, name: str) -> None:
-    golden = GOLDEN / name
-    if UPDATE:
-        golden.write_text(shown, encoding="utf-8")
-    assert shown == golden.read_text(encoding="utf-8"), (
-        "if the change is meant: FORKPOINT_UPDATE_GOLDEN=1, and read the difference"
-    )
 
 
 def a_group(name: str = "app/task-0", **changes: Any) -> RolloutGroup:
@@ -182,15 +167,7 @@ def an_answer(text: str | None = None) -> RolloutsAnswer:
         ),
         budget=a_budget(),
         answers=an_audit(),
-        provenance=Provenance(
-            version="0.0.0",
-            paths=(text or "/logs/app",),
-            encoding="o200k_base",
-            price_book=None,
-            first_call=datetime(2026, 7, 1, 8, 0, tzinfo=UTC),
-            last_call=datetime(2026, 7, 24, 23, 59, tzinfo=UTC),
-            filters={"model": text} if text else {},
-        ),
+        provenance=a_provenance(text, price_book=None),
     )
 
 
@@ -222,12 +199,6 @@ def a_tree(text: str | None = None) -> DrawnTree:
         a_line(1, 1, 0, "", is_last=True, mean_reward=None, trace=text or "r7"),
     )
     return DrawnTree(a_group(text or "app/task-0", trunk_tokens=512), lines, left_out=1)
-
-
-@pytest.fixture(autouse=True)
-def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def table(answer: RolloutsAnswer, *, top: int | None = None, store: str | None = None) -> str:
@@ -273,8 +244,7 @@ def test_no_line_is_wider_than_the_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     for shown in (table(an_answer(text)), drawn(a_tree(text))):
-        assert max(map(cell_len, shown.split("\n"))) <= width
-        assert not UNSEEN.search(shown)
+        fits(shown, width)
 
 
 def test_markup_in_a_log_is_shown_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,9 +252,7 @@ def test_markup_in_a_log_is_shown_as_it_is_written(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("COLUMNS", "140")
     text = "[red]x[/red][link=http://a]"
     for shown in (table(an_answer(text)), drawn(a_tree(text))):
-        assert text in shown
-        assert "\x1b[31m" not in shown
-        assert "\x1b]8" not in shown
+        shows_markup(shown, text)
 
 
 def test_the_screen_answers_in_order() -> None:
@@ -440,18 +408,6 @@ def test_top_bounds_groups_in_every_format_and_json_has_all_without_it() -> None
     assert len(document(an_answer(), top=2)["groups"]) == 2
 
 
-def names_all_fields(value: Any, found: Any) -> None:
-    """Every field of a dataclass, and of those in it, stands in its JSON under its name."""
-    if is_dataclass(value):
-        assert {each.name for each in fields(value)} <= set(found)
-        for each in fields(value):
-            names_all_fields(getattr(value, each.name), found[each.name])
-    elif isinstance(value, tuple):
-        assert len(value) == len(found)
-        for one, other in zip(value, found, strict=True):
-            names_all_fields(one, other)
-
-
 def test_json_has_all_fields_under_their_names() -> None:
     found = document(an_answer())
     assert found["format"] == 1
@@ -538,22 +494,6 @@ def test_a_pattern_must_be_a_regular_expression() -> None:
             parse_answer_pattern(wrong)
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command with a home folder and a store of its own."""
-    for name in list(os.environ):
-        if name.startswith(("FORKPOINT_", "XDG_", "CLAUDE_", "CODEX_")) and "REAL" not in name:
-            monkeypatch.delenv(name)
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-
-    def invoke(*args: str | Path) -> Result:
-        return CliRunner().invoke(app, [str(each) for each in args])
-
-    return invoke
-
-
 def samples(group: str, completions: list[tuple[str, float]], prompt: str = "Add 7 and 5.") -> str:
     """A file of samples, as anybody writes them."""
     return "".join(
@@ -577,11 +517,6 @@ def logs(tmp_path: Path) -> Path:
     (folder / "sums.jsonl").write_text(samples("sums", SUMS))
     (folder / "more.jsonl").write_text(samples("more", SUMS[:2], "Add 7 and 5, please."))
     return folder
-
-
-def shown_json(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def test_groups_are_counted_and_answers_found_by_a_pattern(run: Run, logs: Path) -> None:

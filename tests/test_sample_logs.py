@@ -8,7 +8,6 @@ no entry here: a sample folder is enough.
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import shutil
 import subprocess
@@ -31,6 +30,7 @@ from damaged_logs import (
     form_of,
 )
 from described_records import described
+from golden_files import GOLDEN, matches_golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording_tree import parse_file
@@ -42,8 +42,6 @@ SAMPLES = Path(__file__).resolve().parent.parent / "sample_logs"
 FOLDERS = sorted(
     path.name for path in SAMPLES.iterdir() if path.is_dir() and path.name[0].isalnum()
 )
-GOLDEN = Path(__file__).resolve().parent / "golden" / "samples"
-UPDATE = os.environ.get("FORKPOINT_UPDATE_GOLDEN") == "1"
 SAMPLED = "smollm2.jsonl"
 """Logs that a model wrote. `sample_rollouts.py` writes them anew where the model is at hand."""
 EXAMPLES = settings(max_examples=settings().max_examples // 4)
@@ -148,23 +146,15 @@ def test_each_sample_reads_without_issues(folder: str) -> None:
 
 @in_every_folder
 def test_each_sample_reads_as_its_golden_file_says(folder: str) -> None:
-    golden = GOLDEN / f"{folder}.txt"
     lines: list[str] = []
     for path in logs(folder):
         parsed = parse_file(parser_named(folder), path)
         lines += [f"== {path.relative_to(SAMPLES / folder).as_posix()}", *described(parsed)]
-    text = "".join(f"{line}\n" for line in lines)
-    if UPDATE:
-        golden.parent.mkdir(exist_ok=True)
-        golden.write_text(text, encoding="utf-8", newline="\n")
-    assert golden.is_file(), "FORKPOINT_UPDATE_GOLDEN=1 writes it: read what it says"
-    assert text == golden.read_text(encoding="utf-8"), (
-        "if the change is meant: FORKPOINT_UPDATE_GOLDEN=1, and read the difference"
-    )
+    matches_golden("".join(f"{line}\n" for line in lines), f"samples/{folder}.txt")
 
 
 def test_every_golden_file_of_a_sample_is_that_of_a_parser() -> None:
-    assert sorted(path.stem for path in GOLDEN.iterdir()) == FOLDERS
+    assert sorted(path.stem for path in (GOLDEN / "samples").iterdir()) == FOLDERS
 
 
 @in_every_folder
