@@ -1,66 +1,44 @@
-"""Everything a parser yields from one file, by type, for tests that look at scores too."""
+"""Logs of one file as tests write them, and what a parser says of them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from recording_tree import RecordingTree
+from recording_tree import Parsed, parse_file
 
 from forkpoint.parsers.base import Parser
-from forkpoint.parsers.logs import HEAD_BYTES, Head, Log
-from forkpoint.parsers.records import Call, Issue, Scores, Trace
+from forkpoint.parsers.logs import HEAD_BYTES, Head
 
 
-class Found(NamedTuple):
-    """What one file gave, in order."""
-
-    tree: RecordingTree
-    calls: list[Call]
-    traces: list[Trace]
-    scores: list[Scores]
-    issues: list[Issue]
-    log: Log
-
-    def text(self, node: int | None) -> list[str]:
-        """The contents of a node's path."""
-        assert node is not None
-        return [segment.content for segment in self.tree.path(node)]
+def as_bytes(content: Any) -> bytes:
+    """Bytes as they are, text in UTF-8, and all else as an indented JSON document."""
+    if isinstance(content, bytes):
+        return content
+    return (content if isinstance(content, str) else json.dumps(content, indent=2)).encode()
 
 
-def read(parser: Parser, path: Path, data: bytes | str | None = None) -> Found:
-    """Read a file whole, after writing `data` to it if that is given."""
-    if data is not None:
-        path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return _collect(parser, RecordingTree(), Log(path))
+def record_lines(*records: Any) -> bytes:
+    """One record a line; bytes and text are a line as they are."""
+    lines = (each if isinstance(each, bytes | str) else json.dumps(each) for each in records)
+    return b"".join(as_bytes(line) + b"\n" for line in lines)
 
 
-def read_tail(parser: Parser, before: Found) -> Found:
-    """Read what was appended to a file since `before` was read."""
-    log = Log(
-        before.log.path,
-        start=before.log.end,
-        first_line=before.log.next_line,
-        checkpoint=before.log.checkpoint,
-    )
-    return _collect(parser, before.tree, log)
+def read(parser: Parser, path: Path, content: Any = None) -> Parsed:
+    """Read a file whole, after writing `content` to it if that is given."""
+    if content is not None:
+        path.write_bytes(as_bytes(content))
+    return parse_file(parser, path)
 
 
-def claim(parser: Parser, data: bytes | str, name: str = "log.jsonl") -> str | None:
-    """Why the parser claims a file with these bytes, if it does."""
-    data = data.encode() if isinstance(data, str) else data
-    return parser.identify(Head(Path(name), data[:HEAD_BYTES]))
+def claim(parser: Parser, content: Any, name: str = "log.jsonl") -> str | None:
+    """Why the parser claims a file that holds this, if it does."""
+    return parser.identify(Head(Path(name), as_bytes(content)[:HEAD_BYTES]))
 
 
-def _collect(parser: Parser, tree: RecordingTree, log: Log) -> Found:
-    found = Found(tree, [], [], [], [], log)
-    for record in parser.parse(log, tree):
-        if isinstance(record, Call):
-            found.calls.append(record)
-        elif isinstance(record, Trace):
-            found.traces.append(record)
-        elif isinstance(record, Scores):
-            found.scores.append(record)
-        else:
-            found.issues.append(record)
-    return found
+def check_second_is_bad(result: Parsed, first: str | bytes) -> None:
+    """Of three lines the second is one issue, at its place, and the others are calls."""
+    assert len(result.calls) == 2
+    assert [(issue.line, issue.offset) for issue in result.issues] == [(2, len(as_bytes(first)))]
+    assert result.issues[0].reason

@@ -91,6 +91,21 @@ class Parsed(NamedTuple):
     log: Log
     scores: list[Scores]
 
+    def text(self, node: int | None) -> list[Any]:
+        """The contents of a node's path."""
+        assert node is not None
+        return [segment.content for segment in self.tree.path(node)]
+
+    def prompt(self, n: int = 0) -> list[Seen]:
+        """The path of a call's prompt."""
+        return self.tree.path(self.calls[n].prompt)
+
+    def completion(self, n: int = 0) -> list[Seen]:
+        """The path to the end of a call's completion."""
+        end = self.calls[n].completion
+        assert end is not None
+        return self.tree.path(end)
+
 
 def parse_file(parser: Parser, path: Path) -> Parsed:
     """Read one file whole."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read
+from parsed_records import claim, read
+from recording_tree import Parsed
 
 from forkpoint.parsers.alpaca_eval import AlpacaEval, second_wins
 from forkpoint.parsers.records import Kind, Usage
@@ -50,7 +51,7 @@ def comparison(**changes: Any) -> dict[str, Any]:
     return {**fields, **changes}
 
 
-def parsed(folder: Path, *comparisons: Any) -> Found:
+def parsed(folder: Path, *comparisons: Any) -> Parsed:
     return read(PARSER, folder / "annotations.json", json.dumps(comparisons, indent=2))
 
 

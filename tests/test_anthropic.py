@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parsed_records import record_lines
 from recording_tree import Parsed, Seen, parse_file, parse_tail
 
 from forkpoint.parsers.anthropic import Anthropic
@@ -27,10 +28,8 @@ MARK = {"cache_control": {"type": "ephemeral"}}
 
 
 def write(folder: Path, *records: Any, name: str = "log.jsonl") -> Path:
-    """One record a line; bytes go in as they are."""
     path = folder / name
-    lines = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in records]
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    path.write_bytes(record_lines(*records))
     return path
 
 
@@ -60,16 +59,6 @@ def message(*content: Any, **fields: Any) -> dict[str, Any]:
     }
 
 
-def prompt_of(parsed: Parsed, n: int = 0) -> list[Seen]:
-    return parsed.tree.path(parsed.calls[n].prompt)
-
-
-def completion_of(parsed: Parsed, n: int = 0) -> list[Seen]:
-    end = parsed.calls[n].completion
-    assert end is not None
-    return parsed.tree.path(end)
-
-
 # ---- Envelopes
 
 
@@ -91,12 +80,12 @@ def completion_of(parsed: Parsed, n: int = 0) -> list[Seen]:
 )  # fmt: skip
 def test_every_envelope_gives_the_same_prompt(record: Any, tmp_path: Path) -> None:
     call, parsed = one(tmp_path, record)
-    assert prompt_of(parsed) == [
+    assert parsed.prompt() == [
         Seen(Kind.SYSTEM, "system", "be brief"),
         Seen(Kind.TEXT, "user", "hello"),
     ]
     if "response" in record or "response_body" in record:
-        assert completion_of(parsed)[2:] == [Seen(Kind.TEXT, "assistant", "hi")]
+        assert parsed.completion()[2:] == [Seen(Kind.TEXT, "assistant", "hi")]
         assert call.identity == ("", "msg_01")
         assert call.model == "claude-sonnet-4-5-20250929"
     else:
@@ -122,8 +111,8 @@ def test_batch_results_are_calls_behind_unlogged_prompts(tmp_path: Path) -> None
     parsed = parse(tmp_path, *records)
     assert parsed.issues == []
     assert [call.identity for call in parsed.calls] == [("", "msg_01"), ("", "msg_02")]
-    assert [segment.kind for segment in prompt_of(parsed, 0)] == [Kind.UNLOGGED]
-    assert prompt_of(parsed, 0) != prompt_of(parsed, 1)
+    assert [segment.kind for segment in parsed.prompt(0)] == [Kind.UNLOGGED]
+    assert parsed.prompt(0) != parsed.prompt(1)
     head = read_head(parsed.log.path)
     assert Anthropic().identify(head) is not None
     assert OpenAI().identify(head) is None
@@ -229,7 +218,7 @@ def test_tools_come_before_system_and_system_before_messages(tmp_path: Path) -> 
     request = {"messages": [USER], "system": [{"type": "text", "text": "a"}], "tools": [TOOL],
                "model": "claude-opus-4-5", "max_tokens": 1}  # fmt: skip
     _, parsed = one(tmp_path, request)
-    assert [segment.kind for segment in prompt_of(parsed)] == [Kind.TOOLS, Kind.SYSTEM, Kind.TEXT]
+    assert [segment.kind for segment in parsed.prompt()] == [Kind.TOOLS, Kind.SYSTEM, Kind.TEXT]
 
 
 def test_a_breakpoint_that_moves_changes_no_segment(tmp_path: Path) -> None:
@@ -263,7 +252,7 @@ def test_tools_in_another_order_fork_at_the_first_segment(tmp_path: Path) -> Non
     parsed = parse(
         tmp_path, {**REQUEST, "tools": [TOOL, other]}, {**REQUEST, "tools": [other, TOOL]}
     )
-    assert prompt_of(parsed, 0)[0] != prompt_of(parsed, 1)[0]
+    assert parsed.prompt(0)[0] != parsed.prompt(1)[0]
 
 
 def test_a_conversation_goes_on_where_its_response_ended(tmp_path: Path) -> None:
@@ -286,12 +275,12 @@ def test_a_conversation_goes_on_where_its_response_ended(tmp_path: Path) -> None
     }
     parsed = parse(tmp_path, {"request": REQUEST, "response": response}, {"request": second})
     assert parsed.issues == []
-    assert prompt_of(parsed, 1) == [
-        *completion_of(parsed, 0),
+    assert parsed.prompt(1) == [
+        *parsed.completion(0),
         Seen(Kind.TOOL_RESULT, "user", "found"),
         Seen(Kind.TEXT, "user", "and now?"),
     ]
-    assert completion_of(parsed, 0)[2:] == [
+    assert parsed.completion(0)[2:] == [
         Seen(Kind.THINKING, "assistant", "hm"),
         Seen(Kind.THINKING, "assistant", "xyz"),
         Seen(Kind.TEXT, "assistant", "let me look"),
@@ -317,7 +306,7 @@ def test_every_kind_of_block_is_a_segment(tmp_path: Path) -> None:
         tmp_path, {**REQUEST, "system": "", "messages": [{"role": "user", "content": content}, system]}
     )  # fmt: skip
     compact = json.dumps(image, separators=(",", ":"))
-    assert prompt_of(parsed) == [
+    assert parsed.prompt() == [
         Seen(Kind.MEDIA, "user", compact),
         Seen(Kind.MEDIA, "user", '{"type":"document","source":{"type":"text","data":"d"}}'),
         Seen(Kind.TOOL_RESULT, "user", "1"),
@@ -508,5 +497,5 @@ def test_the_sample_shares_its_prompts_but_for_the_sorted_tools(sample_logs: Pat
     for n, (before, after) in enumerate(zip(parsed.calls, parsed.calls[1:], strict=False), start=2):
         old, new = parsed.tree.path(before.completion or 0), parsed.tree.path(after.prompt)
         assert (new[: len(old)] == old) is (n not in (7, 13)), n
-    first, second = parsed.tree.path(parsed.calls[0].prompt), prompt_of(parsed, 12)
+    first, second = parsed.tree.path(parsed.calls[0].prompt), parsed.prompt(12)
     assert first[:-1] == second[: len(first) - 1]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read, read_tail
+from parsed_records import claim, read
+from recording_tree import Parsed, parse_tail
 
 from forkpoint.parsers.areal import AReaL
 from forkpoint.parsers.logs import HEAD_BYTES
@@ -30,7 +31,7 @@ def row(**fields: Any) -> str:
     return json.dumps({**given, **fields}) + "\n"
 
 
-def parsed(folder: Path, *lines: str, name: str = "17.jsonl") -> Found:
+def parsed(folder: Path, *lines: str, name: str = "17.jsonl") -> Parsed:
     return read(PARSER, folder / name, "".join(lines))
 
 
@@ -58,7 +59,7 @@ def test_rows_are_appended_as_samples_end(tmp_path: Path) -> None:
     whole = parsed(tmp_path, *lines)
     before = parsed(tmp_path, *lines[:2])
     (tmp_path / "17.jsonl").write_text("".join(lines))
-    after = read_tail(PARSER, before)
+    after = parse_tail(PARSER, before)
     assert [t.id for t in before.traces + after.traces] == [t.id for t in whole.traces]
 
 

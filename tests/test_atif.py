@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parsed_records import read
 from recording_tree import Parsed, Seen, parse_file
 
 from forkpoint.parsers.atif import MAX_DEPTH, Atif
@@ -45,10 +46,7 @@ def trajectory(*steps: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def parsed(folder: Path, document: Any, name: str = "trajectory.json") -> Parsed:
-    path = folder / name
-    data = document if isinstance(document, bytes) else json.dumps(document, indent=1).encode()
-    path.write_bytes(data)
-    return parse_file(PARSER, path)
+    return read(PARSER, folder / name, document)
 
 
 def paths(result: Parsed) -> list[list[Seen]]:
@@ -293,7 +291,7 @@ def test_a_step_that_cannot_be_read_costs_only_itself(
     (issue,) = result.issues
     assert issue.line == 3 and named in issue.reason
     data = (tmp_path / "trajectory.json").read_bytes()
-    assert data[issue.offset :].startswith(b'{\n   "step_id": 3')
+    assert data[issue.offset :].startswith(b'{\n      "step_id": 3')
 
 
 @pytest.mark.parametrize("cut", [1, 40, 300, -1])

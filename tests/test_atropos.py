@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read, read_tail
+from parsed_records import claim, read
+from recording_tree import Parsed, parse_tail
 
 from forkpoint.parsers.atropos import Atropos, unmasked_runs
 from forkpoint.parsers.registry import parsers
@@ -33,11 +34,11 @@ def group(**changes: Any) -> dict[str, Any]:
     return {**fields, **changes}
 
 
-def parsed(folder: Path, *records: Any) -> Found:
+def parsed(folder: Path, *records: Any) -> Parsed:
     return read(PARSER, folder / "groups.jsonl", "".join(json.dumps(r) + "\n" for r in records))
 
 
-def ids(found: Found, node: int | None) -> list[int]:
+def ids(found: Parsed, node: int | None) -> list[int]:
     assert node is not None
     return [token for segment in found.tree.path(node) for token in segment.content]
 
@@ -48,7 +49,7 @@ def common(left: list[int], right: list[int]) -> int:
     return next(unequal, min(len(left), len(right)))
 
 
-def sequences_by_group(found: Found) -> list[list[list[int]]]:
+def sequences_by_group(found: Parsed) -> list[list[list[int]]]:
     """The sorted sequences of each group."""
     by_group: dict[str | None, list[list[int]]] = {}
     for trace in found.traces:
@@ -56,12 +57,12 @@ def sequences_by_group(found: Found) -> list[list[list[int]]]:
     return [sorted(sequences) for sequences in by_group.values()]
 
 
-def saved_by_trees(found: Found) -> int:
+def saved_by_trees(found: Parsed) -> int:
     """Tokens that a group's prefix tree holds once and its sequences more often."""
     return sum(common(a, b) for group in sequences_by_group(found) for a, b in pairwise(group))
 
 
-def saved_by_common_prefixes(found: Found) -> int:
+def saved_by_common_prefixes(found: Parsed) -> int:
     """The part of it that all sequences of the group begin with."""
     groups = sequences_by_group(found)
     return sum((len(group) - 1) * common(group[0], group[-1]) for group in groups)
@@ -203,7 +204,7 @@ def test_the_appended_part_is_read_on_from_the_checkpoint(tmp_path: Path) -> Non
     before = parsed(tmp_path, group())
     with (tmp_path / "groups.jsonl").open("a") as file:
         file.write(json.dumps(group()) + "\n")
-    after = read_tail(PARSER, before)
+    after = parse_tail(PARSER, before)
     whole = read(PARSER, tmp_path / "groups.jsonl")
     assert [t.id for t in before.traces + after.traces] == [t.id for t in whole.traces]
     assert [call.line for call in after.calls] == [2, 2]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parsed_records import check_second_is_bad, claim, read
 from recording_tree import Parsed, parse_file
 
 from forkpoint.parsers.bailian import Bailian
-from forkpoint.parsers.logs import HEAD_BYTES, Head
+from forkpoint.parsers.logs import HEAD_BYTES
 from forkpoint.parsers.records import Kind, Usage
 
 PARSER = Bailian()
@@ -24,13 +25,11 @@ def request(**changes: Any) -> str:
 
 
 def parsed(folder: Path, *lines: str) -> Parsed:
-    path = folder / "qwen_traceA_blksz_16.jsonl"
-    path.write_text("".join(lines))
-    return parse_file(PARSER, path)
+    return read(PARSER, folder / "qwen_traceA_blksz_16.jsonl", "".join(lines))
 
 
 def identified(data: str) -> bool:
-    return PARSER.identify(Head(Path("x.jsonl"), data.encode()[:HEAD_BYTES])) is not None
+    return claim(PARSER, data) is not None
 
 
 def test_a_request_has_its_blocks_usage_and_time(tmp_path: Path) -> None:
@@ -122,9 +121,7 @@ def test_equal_lines_are_calls_of_their_own_and_copies_of_a_file_are_not(tmp_pat
 )
 def test_a_bad_record_is_one_issue_and_the_others_are_kept(tmp_path: Path, bad: str) -> None:
     result = parsed(tmp_path, request(), bad, request())
-    assert len(result.calls) == 2
-    assert [(issue.line, issue.offset) for issue in result.issues] == [(2, len(request()))]
-    assert result.issues[0].reason
+    check_second_is_bad(result, request())
 
 
 def test_a_missing_time_is_no_time(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read, read_tail
+from parsed_records import claim, read
+from recording_tree import Parsed, parse_tail
 
 from forkpoint.parsers.gsm8k_solutions import Gsm8kSolutions, final_answer
 from forkpoint.parsers.records import Trace
@@ -27,11 +28,11 @@ def problem(**changes: Any) -> dict[str, Any]:
     return {**fields, **changes}
 
 
-def parsed(folder: Path, *records: Any) -> Found:
+def parsed(folder: Path, *records: Any) -> Parsed:
     return read(PARSER, folder / "s.jsonl", "".join(json.dumps(r) + "\n" for r in records))
 
 
-def by_group(found: Found) -> dict[str | None, list[Trace]]:
+def by_group(found: Parsed) -> dict[str | None, list[Trace]]:
     groups = defaultdict(list)
     for trace in found.traces:
         groups[trace.group].append(trace)
@@ -120,7 +121,7 @@ def test_the_appended_part_is_read_on_from_the_checkpoint(tmp_path: Path) -> Non
     before = parsed(tmp_path, problem())
     with before.log.path.open("a") as file:
         file.write(json.dumps(problem()) + "\n")
-    after = read_tail(PARSER, before)
+    after = parse_tail(PARSER, before)
     whole = read(PARSER, before.log.path)
     assert [t.id for t in before.traces + after.traces] == [t.id for t in whole.traces]
 

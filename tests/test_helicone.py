@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read
+from parsed_records import claim, read
+from recording_tree import Parsed
 
 from forkpoint.parsers.helicone import Helicone
 from forkpoint.parsers.records import Kind
@@ -48,7 +49,7 @@ def row(**changes: Any) -> dict[str, Any]:
     return {**fields, **changes}
 
 
-def rows(folder: Path, *records: Any) -> Found:
+def rows(folder: Path, *records: Any) -> Parsed:
     text = "".join(json.dumps(each) + "\n" for each in records)
     return read(PARSER, folder / "requests.jsonl", text)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from parsed_records import read
 from recording_tree import Parsed, Seen, parse_file
 
 from forkpoint.parsers.inspect_ai import InspectAi
@@ -61,10 +62,7 @@ def log(*samples: Any, **changes: Any) -> dict[str, Any]:
 
 
 def parsed(folder: Path, document: Any, name: str = "log.json") -> Parsed:
-    path = folder / name
-    data = document if isinstance(document, bytes) else json.dumps(document, indent=1).encode()
-    path.write_bytes(data)
-    return parse_file(PARSER, path)
+    return read(PARSER, folder / name, document)
 
 
 def archive(*members: tuple[str, Any]) -> bytes:

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from parsed_records import Found, claim, read
+from parsed_records import claim, read
+from recording_tree import Parsed
 
 from forkpoint.parsers.langfuse import Langfuse
 from forkpoint.parsers.langfuse_usage import usage_of
@@ -41,7 +42,7 @@ def around(own: str, type_: str, parent: str | None = None) -> dict[str, Any]:
     return generation(own, parent, type=type_, usageDetails={}, input=None, output=None)
 
 
-def rows(folder: Path, *observations: Any) -> Found:
+def rows(folder: Path, *observations: Any) -> Parsed:
     text = "".join(json.dumps(each) + "\n" for each in observations)
     return read(PARSER, folder / "observations.jsonl", text)
 
@@ -109,7 +110,7 @@ def test_the_first_api_had_its_counts_elsewhere(tmp_path: Path) -> None:
 # --- Twins --------------------------------------------------------------------------------------
 
 
-def ids(found: Found) -> list[str]:
+def ids(found: Parsed) -> list[str]:
     return [call.identity[1] for call in found.calls if call.identity is not None]
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read
+from parsed_records import claim, read
+from recording_tree import Parsed
 
 from forkpoint.parsers.langsmith import LangSmith
 from forkpoint.parsers.records import Kind
@@ -55,12 +56,12 @@ def run(own: str = OWN, parent: str | None = TRACE, **changes: Any) -> dict[str,
     return {**fields, **changes}
 
 
-def rows(folder: Path, *runs: Any) -> Found:
+def rows(folder: Path, *runs: Any) -> Parsed:
     text = "".join(json.dumps(each) + "\n" for each in runs)
     return read(PARSER, folder / "runs.jsonl", text)
 
 
-def ids(found: Found) -> list[str]:
+def ids(found: Parsed) -> list[str]:
     return [call.identity[1] for call in found.calls if call.identity is not None]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read
+from parsed_records import claim, read
+from recording_tree import Parsed
 
 from forkpoint.parsers.litellm import LiteLLM
 from forkpoint.parsers.records import Kind
@@ -46,7 +47,7 @@ def row(**changes: Any) -> dict[str, Any]:
     return {**fields, **changes}
 
 
-def rows(folder: Path, *records: Any) -> Found:
+def rows(folder: Path, *records: Any) -> Parsed:
     text = "".join(json.dumps(each) + "\n" for each in records)
     return read(PARSER, folder / "spend.jsonl", text)
 

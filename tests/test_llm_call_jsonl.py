@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parsed_records import as_bytes, check_second_is_bad, claim
 from recording_tree import Parsed, RecordingTree, parse_file, parse_tail
 
 from forkpoint.parsers.base import ROOT, Reread
 from forkpoint.parsers.llm_call_jsonl import LlmCallJsonl
-from forkpoint.parsers.logs import HEAD_BYTES, Head, Log, read_head
+from forkpoint.parsers.logs import HEAD_BYTES, Log, read_head
 from forkpoint.parsers.record_names import MAX_REMEMBERED
 from forkpoint.parsers.records import Kind
 
@@ -27,13 +28,12 @@ def record(stamp: int = 1_760_000_000_000_000, **changes: Any) -> str:
 
 def written(folder: Path, *lines: str | bytes) -> Path:
     path = folder / "calls.jsonl"
-    path.write_bytes(b"".join(x if isinstance(x, bytes) else x.encode() for x in lines))
+    path.write_bytes(b"".join(map(as_bytes, lines)))
     return path
 
 
 def identified(data: str | bytes) -> bool:
-    data = data.encode() if isinstance(data, str) else data
-    return PARSER.identify(Head(Path("x.jsonl"), data[:HEAD_BYTES])) is not None
+    return claim(PARSER, data) is not None
 
 
 def test_a_call_has_its_prompt_completion_time_and_session(tmp_path: Path) -> None:
@@ -143,9 +143,7 @@ def test_a_session_that_was_not_named_is_the_file(tmp_path: Path) -> None:
 )
 def test_a_bad_record_is_one_issue_and_the_others_are_kept(tmp_path: Path, bad: bytes) -> None:
     parsed = parse_file(PARSER, written(tmp_path, record(1), bad, record(2)))
-    assert len(parsed.calls) == 2
-    assert [(issue.line, issue.offset) for issue in parsed.issues] == [(2, len(record(1)))]
-    assert parsed.issues[0].reason
+    check_second_is_bad(parsed, record(1))
 
 
 def test_half_a_surrogate_pair_and_nan_are_read(tmp_path: Path) -> None:

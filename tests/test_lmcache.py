@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read, read_tail
+from parsed_records import claim, read
+from recording_tree import Parsed, parse_tail
 
 from forkpoint.parsers.lmcache import LMCache
 from forkpoint.parsers.records import Kind
@@ -29,7 +30,7 @@ def lookup(*hashes: str, **changes: Any) -> dict[str, Any]:
     return {**fields, **changes}
 
 
-def rows(folder: Path, *records: Any, name: str = "lookup_hashes_x_000000.jsonl") -> Found:
+def rows(folder: Path, *records: Any, name: str = "lookup_hashes_x_000000.jsonl") -> Parsed:
     text = "".join(json.dumps(each) + "\n" for each in records)
     return read(PARSER, folder / name, text)
 
@@ -79,7 +80,7 @@ def test_a_file_that_grew_is_read_on_in_the_same_trace(tmp_path: Path) -> None:
     before = rows(tmp_path, lookup("0xa"))
     path = before.log.path
     path.write_text(path.read_text() + json.dumps(lookup("0xa", "0xb")) + "\n")
-    after = read_tail(PARSER, before)
+    after = parse_tail(PARSER, before)
     assert [call.trace for call in after.calls] == [before.calls[0].trace]
     assert (after.traces, after.calls[0].line) == ([], 2)
 

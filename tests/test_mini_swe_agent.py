@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parsed_records import claim, read
 from recording_tree import Parsed, parse_file
 
-from forkpoint.parsers.logs import HEAD_BYTES, Head, read_head
+from forkpoint.parsers.logs import HEAD_BYTES, read_head
 from forkpoint.parsers.mini_swe_agent import MiniSweAgent
 from forkpoint.parsers.records import Kind, Usage
 
@@ -48,26 +49,18 @@ def run(*messages: Any, **changes: Any) -> dict[str, Any]:
 
 
 def parsed(folder: Path, document: Any, name: str = "a.traj.json") -> Parsed:
-    path = folder / name
-    data = document if isinstance(document, bytes) else json.dumps(document, indent=2).encode()
-    path.write_bytes(data)
-    return parse_file(PARSER, path)
-
-
-def texts(result: Parsed, node: int | None) -> list[str]:
-    return [segment.content for segment in result.tree.path(node or 0)]
+    return read(PARSER, folder / name, document)
 
 
 def identified(document: Any, name: str = "x.json") -> bool:
-    data = document if isinstance(document, bytes) else json.dumps(document, indent=2).encode()
-    return PARSER.identify(Head(Path(name), data[:HEAD_BYTES])) is not None
+    return claim(PARSER, document, name) is not None
 
 
 def test_each_response_is_a_call_with_its_usage_cost_and_time(tmp_path: Path) -> None:
     result = parsed(tmp_path, run(SYSTEM, TASK, answer(), {"role": "user", "content": "out"}))
     (call,) = result.calls
-    assert texts(result, call.prompt) == [SYSTEM["content"], "It fails."]
-    assert texts(result, call.completion)[-1] == "I looked."
+    assert result.text(call.prompt) == [SYSTEM["content"], "It fails."]
+    assert result.text(call.completion)[-1] == "I looked."
     assert call.usage == Usage(
         input_tokens=1500, cache_read_tokens=1200, cache_write_tokens=296, output_tokens=60
     )
@@ -76,7 +69,7 @@ def test_each_response_is_a_call_with_its_usage_cost_and_time(tmp_path: Path) ->
     assert call.started_at == datetime(2024, 1, 23, 8, 53, 20, 500000, tzinfo=UTC)
     assert call.identity == ("", "chatcmpl-1")
     assert (result.traces[0].id, result.traces[0].agent) == ("chatcmpl-1", "mini-swe-agent 2.4.6")
-    assert texts(result, result.traces[0].leaf)[-1] == "out"
+    assert result.text(result.traces[0].leaf)[-1] == "out"
 
 
 def test_usage_that_leaves_cached_tokens_out_is_made_inclusive(tmp_path: Path) -> None:
@@ -100,9 +93,9 @@ def test_an_unusable_response_is_a_call_but_not_part_of_later_prompts(tmp_path: 
     bad, good = result.calls
     assert bad.identity == ("", "bad")
     assert bad.logged_cost_usd == 0.125
-    assert texts(result, bad.prompt) == [SYSTEM["content"], "It fails."]
-    assert texts(result, bad.completion)[-1] == "I looked."
-    assert texts(result, good.prompt) == [SYSTEM["content"], "It fails.", "No tool calls found."]
+    assert result.text(bad.prompt) == [SYSTEM["content"], "It fails."]
+    assert result.text(bad.completion)[-1] == "I looked."
+    assert result.text(good.prompt) == [SYSTEM["content"], "It fails.", "No tool calls found."]
 
 
 def test_an_unusable_response_that_could_not_be_written_is_a_call(tmp_path: Path) -> None:
@@ -116,13 +109,13 @@ def test_what_the_extra_holds_is_not_sent(tmp_path: Path) -> None:
     noisy = {**plain, "extra": {"raw_output": "long", "returncode": 0, "timestamp": 1.0}}
     one = parsed(tmp_path, run(SYSTEM, answer(), plain))
     other = parsed(tmp_path, run(SYSTEM, answer(), noisy))
-    assert texts(one, one.traces[0].leaf) == texts(other, other.traces[0].leaf)
+    assert one.text(one.traces[0].leaf) == other.text(other.traces[0].leaf)
 
 
 def test_the_message_that_says_how_a_run_ended_is_not_sent(tmp_path: Path) -> None:
     end = {"role": "exit", "content": "diff", "extra": {"exit_status": "Submitted"}}
     result = parsed(tmp_path, run(SYSTEM, answer(), end))
-    assert texts(result, result.traces[0].leaf)[-1] == "I looked."
+    assert result.text(result.traces[0].leaf)[-1] == "I looked."
 
 
 def test_responses_and_items_of_the_responses_api_are_read(tmp_path: Path) -> None:
@@ -179,7 +172,7 @@ def test_a_bad_message_is_one_issue_and_the_others_are_kept(tmp_path: Path, bad:
     result = parsed(tmp_path, run(SYSTEM, bad, answer("good")))
     assert [call.identity for call in result.calls] == [("", "good")]
     assert [issue.line for issue in result.issues] == [2]
-    assert texts(result, result.calls[0].prompt) == [SYSTEM["content"]]
+    assert result.text(result.calls[0].prompt) == [SYSTEM["content"]]
 
 
 def test_bad_info_costs_no_call(tmp_path: Path) -> None:
@@ -226,9 +219,9 @@ def test_the_samples_are_two_runs_that_part_and_two_older_shapes(sample_logs: Pa
     document = json.loads((folder / "first" / "shop__lamps-12.traj.json").read_text())
     total = document["info"]["model_stats"]["instance_cost"]
     assert sum(call.logged_cost_usd or 0 for call in first.calls) == pytest.approx(total)
-    shared = texts(first, first.calls[2].prompt)
-    assert texts(second, second.calls[2].prompt) == shared
-    assert texts(second, second.calls[2].completion) != texts(first, first.calls[2].completion)
+    shared = first.text(first.calls[2].prompt)
+    assert second.text(second.calls[2].prompt) == shared
+    assert second.text(second.calls[2].completion) != first.text(first.calls[2].completion)
     old = parse_file(PARSER, folder / "version-1.traj.json")
     assert {(call.model, call.logged_cost_usd) for call in old.calls} == {("ollama/qwen3:4b", None)}
     assert len(parse_file(PARSER, folder / "messages-only.traj.json").calls) == 2

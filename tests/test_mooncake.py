@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parsed_records import as_bytes, check_second_is_bad, claim
 from recording_tree import Parsed, parse_file, parse_tail
 
-from forkpoint.parsers.logs import HEAD_BYTES, Head, read_head
+from forkpoint.parsers.logs import HEAD_BYTES, read_head
 from forkpoint.parsers.mooncake import Mooncake
 from forkpoint.parsers.records import Kind, Usage
 
@@ -24,7 +25,7 @@ def request(**changes: Any) -> str:
 
 def written(folder: Path, *lines: str | bytes) -> Path:
     path = folder / "trace.jsonl"
-    path.write_bytes(b"".join(x if isinstance(x, bytes) else x.encode() for x in lines))
+    path.write_bytes(b"".join(map(as_bytes, lines)))
     return path
 
 
@@ -33,8 +34,7 @@ def parsed(folder: Path, *lines: str | bytes) -> Parsed:
 
 
 def identified(data: str | bytes) -> bool:
-    data = data.encode() if isinstance(data, str) else data
-    return PARSER.identify(Head(Path("x.jsonl"), data[:HEAD_BYTES])) is not None
+    return claim(PARSER, data) is not None
 
 
 def test_a_request_has_its_blocks_usage_and_time(tmp_path: Path) -> None:
@@ -174,9 +174,7 @@ def test_sessions_are_traces_within_their_file(tmp_path: Path) -> None:
 )
 def test_a_bad_record_is_one_issue_and_the_others_are_kept(tmp_path: Path, bad: str) -> None:
     result = parsed(tmp_path, request(), bad, request())
-    assert len(result.calls) == 2
-    assert [(issue.line, issue.offset) for issue in result.issues] == [(2, len(request()))]
-    assert result.issues[0].reason
+    check_second_is_bad(result, request())
 
 
 def test_a_missing_time_is_no_time(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read, read_tail
+from parsed_records import claim, read
+from recording_tree import Parsed, parse_tail
 
 from forkpoint.parsers.logs import HEAD_BYTES
 from forkpoint.parsers.nemo_gym import NemoGym
@@ -55,7 +56,7 @@ def row(output: Any, params: dict[str, Any] | None = None, **fields: Any) -> str
     return json.dumps({**given, **fields}) + "\n"
 
 
-def parsed(folder: Path, *lines: str) -> Found:
+def parsed(folder: Path, *lines: str) -> Parsed:
     return read(PARSER, folder / "rollouts.jsonl", "".join(lines))
 
 
@@ -249,7 +250,7 @@ def test_rollouts_are_appended_as_they_end(tmp_path: Path) -> None:
     whole = parsed(tmp_path, *lines)
     before = parsed(tmp_path, *lines[:2])
     (tmp_path / "rollouts.jsonl").write_text("".join(lines))
-    after = read_tail(PARSER, before)
+    after = parse_tail(PARSER, before)
     assert [t.id for t in before.traces + after.traces] == [t.id for t in whole.traces]
     assert [t.group for t in after.traces] == [t.group for t in whole.traces[2:]]
 

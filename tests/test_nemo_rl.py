@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read, read_tail
+from parsed_records import claim, read
+from recording_tree import Parsed, parse_tail
 
 from forkpoint.parsers.logs import HEAD_BYTES
 from forkpoint.parsers.nemo_rl import NemoRL
@@ -34,7 +35,7 @@ def row(**fields: Any) -> str:
     return json.dumps({name: value for name, value in both.items() if value != "absent"}) + "\n"
 
 
-def parsed(folder: Path, *lines: str) -> Found:
+def parsed(folder: Path, *lines: str) -> Parsed:
     return read(PARSER, folder / "train_data_step3.jsonl", "".join(lines))
 
 
@@ -184,7 +185,7 @@ def test_a_grown_file_gives_what_one_reading_gives(tmp_path: Path) -> None:
     whole = parsed(tmp_path, *lines)
     before = parsed(tmp_path, *lines[:2])
     (tmp_path / "train_data_step3.jsonl").write_text("".join(lines))
-    after = read_tail(PARSER, before)
+    after = parse_tail(PARSER, before)
     assert [t.id for t in before.traces + after.traces] == [t.id for t in whole.traces]
 
 

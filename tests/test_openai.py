@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parsed_records import record_lines
 from recording_tree import Parsed, RecordingTree, Seen, parse_file, parse_tail
 
 from forkpoint.parsers.anthropic import Anthropic
@@ -26,14 +27,8 @@ SYSTEM = {"role": "system", "content": "be brief"}
 
 
 def write(folder: Path, *records: Any, name: str = "log.jsonl") -> Path:
-    """One record a line; bytes and text go in as they are."""
     path = folder / name
-    lines = [
-        record if isinstance(record, bytes) else
-        (record if isinstance(record, str) else json.dumps(record)).encode()
-        for record in records
-    ]  # fmt: skip
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    path.write_bytes(record_lines(*records))
     return path
 
 
@@ -62,16 +57,6 @@ def chat(text: str | None = "hi", **fields: Any) -> dict[str, Any]:
     }
 
 
-def prompt_of(parsed: Parsed, n: int = 0) -> list[Seen]:
-    return parsed.tree.path(parsed.calls[n].prompt)
-
-
-def completion_of(parsed: Parsed, n: int = 0) -> list[Seen]:
-    end = parsed.calls[n].completion
-    assert end is not None
-    return parsed.tree.path(end)
-
-
 # ---- Envelopes
 
 
@@ -96,13 +81,13 @@ BODY = {"model": "gpt-5", "messages": [SYSTEM, USER]}
 )  # fmt: skip
 def test_every_envelope_gives_the_same_prompt(record: Any, tmp_path: Path) -> None:
     call, parsed = one(tmp_path, record)
-    assert prompt_of(parsed) == [
+    assert parsed.prompt() == [
         Seen(Kind.SYSTEM, "system", "be brief"),
         Seen(Kind.TEXT, "user", "hello"),
     ]
     assert call.model is not None and call.model.startswith("gpt-5")
     if "response" in record or "response_body" in record:
-        assert completion_of(parsed)[2:] == [Seen(Kind.TEXT, "assistant", "hi")]
+        assert parsed.completion()[2:] == [Seen(Kind.TEXT, "assistant", "hi")]
     else:
         assert call.completion is None
     assert OpenAI().identify(read_head(parsed.log.path)) is not None
@@ -123,7 +108,7 @@ def test_batch_outputs_have_a_completion_and_an_unlogged_prompt_of_their_own(
         ("", "chatcmpl-aaaa1"),
         ("", "chatcmpl-aaaa2"),
     ]
-    first, second = prompt_of(parsed, 0), prompt_of(parsed, 1)
+    first, second = parsed.prompt(0), parsed.prompt(1)
     assert [segment.kind for segment in first + second] == [Kind.UNLOGGED, Kind.UNLOGGED]
     assert first != second
     assert parsed.calls[0].usage is not None and parsed.calls[0].usage.input_tokens == 9
@@ -132,7 +117,7 @@ def test_batch_outputs_have_a_completion_and_an_unlogged_prompt_of_their_own(
 def test_a_bare_response_without_any_id_shares_no_prompt_with_its_equal(tmp_path: Path) -> None:
     record = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 3}}
     parsed = parse(tmp_path, record, record)
-    assert prompt_of(parsed, 0) != prompt_of(parsed, 1)
+    assert parsed.prompt(0) != parsed.prompt(1)
     assert [call.identity for call in parsed.calls] == [None, None]
 
 
@@ -266,13 +251,11 @@ def test_a_chat_goes_on_where_its_response_ended(tmp_path: Path) -> None:
     second = {"messages": [SYSTEM, USER, resent, result], "tools": [TOOL], "model": "gpt-5"}
     parsed = parse(tmp_path, first, second)
     assert parsed.issues == []
-    assert prompt_of(parsed, 1) == [
-        *completion_of(parsed, 0),
+    assert parsed.prompt(1) == [
+        *parsed.completion(0),
         Seen(Kind.TOOL_RESULT, "tool", "rain"),
     ]
-    assert completion_of(parsed, 0)[-1] == Seen(
-        Kind.TOOL_CALL, "assistant", f"weather\n{call_text}"
-    )
+    assert parsed.completion(0)[-1] == Seen(Kind.TOOL_CALL, "assistant", f"weather\n{call_text}")
 
 
 def test_plain_text_equals_one_text_part_and_markers_do_not_count(tmp_path: Path) -> None:
@@ -320,7 +303,7 @@ def test_a_property_that_is_called_cache_control_stays_in_a_tool(tmp_path: Path)
         {"model": "m", "messages": [USER], "tools": [tool("url", "cache_control")]},
         {"model": "m", "messages": [USER], "tools": [tool("url")]},
     )
-    assert "cache_control" in prompt_of(parsed, 0)[0].content
+    assert "cache_control" in parsed.prompt(0)[0].content
     assert parsed.calls[0].prompt != parsed.calls[1].prompt
 
 
@@ -338,7 +321,7 @@ def test_roles_names_and_kinds_of_content_keep_segments_apart(tmp_path: Path) ->
         {"role": "user", "content": [{"type": "new_kind", "x": 1, "y": None}]},
     ]
     _, parsed = one(tmp_path, {"model": "m", "messages": messages})
-    assert prompt_of(parsed) == [
+    assert parsed.prompt() == [
         Seen(Kind.SYSTEM, "developer", "rules"),
         Seen(Kind.TEXT, "user name=ann", "look"),
         Seen(Kind.MEDIA, "user name=ann", json.dumps(image, separators=(",", ":"))),
@@ -387,8 +370,8 @@ def test_resent_output_items_continue_the_response(tmp_path: Path) -> None:
     ]
     parsed = parse(tmp_path, {"request": ask("q"), "response": response}, {"request": ask(resent)})
     assert parsed.issues == []
-    assert prompt_of(parsed, 1) == [*completion_of(parsed, 0), Seen(Kind.TOOL_RESULT, "tool", "42")]
-    assert [segment.kind for segment in prompt_of(parsed, 0)] == [
+    assert parsed.prompt(1) == [*parsed.completion(0), Seen(Kind.TOOL_RESULT, "tool", "42")]
+    assert [segment.kind for segment in parsed.prompt(0)] == [
         Kind.TOOLS,
         Kind.SYSTEM,
         Kind.TEXT,
@@ -403,8 +386,8 @@ def test_previous_response_id_continues_from_that_completion(tmp_path: Path) -> 
         {"request": ask("too", previous_response_id="resp_1"), "response": answer(3, "3")},
     )
     assert parsed.issues == []
-    assert prompt_of(parsed, 1) == [*completion_of(parsed, 0), Seen(Kind.TEXT, "user", "two")]
-    assert prompt_of(parsed, 2) == [*completion_of(parsed, 0), Seen(Kind.TEXT, "user", "too")]
+    assert parsed.prompt(1) == [*parsed.completion(0), Seen(Kind.TEXT, "user", "two")]
+    assert parsed.prompt(2) == [*parsed.completion(0), Seen(Kind.TEXT, "user", "too")]
     assert [call.trace for call in parsed.calls] == ["resp_1"] * 3
 
 
@@ -417,11 +400,11 @@ def test_other_tools_or_an_unknown_response_leave_the_history_unlogged(tmp_path:
         {"request": ask("y", previous_response_id="resp_0")},
     )
     unlogged = Seen(Kind.UNLOGGED, "", "resp_1")
-    assert prompt_of(parsed, 1)[-2:] == [unlogged, Seen(Kind.TEXT, "user", "two")]
-    assert unlogged not in completion_of(parsed, 0)
-    head = prompt_of(parsed, 0)[:2]
-    assert prompt_of(parsed, 2)[:3] == [*head, Seen(Kind.UNLOGGED, "", "resp_0")]
-    assert prompt_of(parsed, 3)[:3] == prompt_of(parsed, 2)[:3]
+    assert parsed.prompt(1)[-2:] == [unlogged, Seen(Kind.TEXT, "user", "two")]
+    assert unlogged not in parsed.completion(0)
+    head = parsed.prompt(0)[:2]
+    assert parsed.prompt(2)[:3] == [*head, Seen(Kind.UNLOGGED, "", "resp_0")]
+    assert parsed.prompt(3)[:3] == parsed.prompt(2)[:3]
     assert [call.trace for call in parsed.calls] == ["resp_1", "resp_1", "resp_0", "resp_0"]
 
 
@@ -432,7 +415,7 @@ def test_a_conversation_kept_by_the_provider_goes_on(tmp_path: Path) -> None:
         {"request": ask("one", **talk), "response": answer(1, "1")},
         {"request": ask("two", conversation="conv_1"), "response": answer(2, "2")},
     )
-    assert prompt_of(parsed, 1) == [*completion_of(parsed, 0), Seen(Kind.TEXT, "user", "two")]
+    assert parsed.prompt(1) == [*parsed.completion(0), Seen(Kind.TEXT, "user", "two")]
     assert {call.trace for call in parsed.calls} == {"conv_1"}
 
 
@@ -440,7 +423,7 @@ def test_a_response_logged_again_without_its_request_does_not_continue_itself(
     tmp_path: Path,
 ) -> None:
     parsed = parse(tmp_path, {"request": ask("one"), "response": answer(1, "1")}, answer(1, "1"))
-    assert [segment.kind for segment in prompt_of(parsed, 1)] == [Kind.UNLOGGED]
+    assert [segment.kind for segment in parsed.prompt(1)] == [Kind.UNLOGGED]
     assert parsed.calls[0].identity == parsed.calls[1].identity
 
 
@@ -687,7 +670,7 @@ def test_what_strict_json_forbids_is_mended(tmp_path: Path) -> None:
         rb'[{"role": "user", "content": "cut \ud83d"}], "tools": [{"x": Infinity, "y": "\udc00"}]}'
     )
     _, parsed = one(tmp_path, line)
-    assert prompt_of(parsed) == [
+    assert parsed.prompt() == [
         Seen(Kind.TOOLS, "", '{"y":"\ufffd"}'),
         Seen(Kind.TEXT, "user", "cut \ufffd"),
     ]
@@ -886,7 +869,7 @@ def test_several_choices_are_one_call_and_a_group_of_rollouts(tmp_path: Path) ->
     )
     assert parsed.issues == []
     assert len(parsed.calls) == 2
-    assert completion_of(parsed, 0)[-1].content == "yes"
+    assert parsed.completion(0)[-1].content == "yes"
     rollouts = [trace for trace in parsed.traces if trace.group is not None]
     assert len(rollouts) == 4
     assert len({trace.id for trace in rollouts}) == 4

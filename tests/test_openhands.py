@@ -92,10 +92,6 @@ def parsed(folder: Path, document: Any) -> Parsed:
     return parse_file(PARSER, path)
 
 
-def texts(result: Parsed, node: int | None) -> list[str]:
-    return [segment.content for segment in result.tree.path(node or 0)]
-
-
 def identified(data: bytes) -> bool:
     return PARSER.identify(Head(Path("x"), data[:HEAD_BYTES])) is not None
 
@@ -136,12 +132,12 @@ def test_several_tool_calls_of_one_response_are_one_completion(tmp_path: Path) -
     events = [said(0), *ran(5, answer), *ran(7, answer, "pwd"), said(9, "Done.", "agent")]
     result = parsed(tmp_path, events)
     assert len(result.calls) == 2
-    completion = texts(result, result.calls[0].completion)
+    completion = result.text(result.calls[0].completion)
     assert completion[-2:] == [
         'execute_bash\n{"command": "ls"}',
         'execute_bash\n{"command": "pwd"}',
     ]
-    assert texts(result, result.calls[1].prompt) == [*completion, "out of ls", "out of pwd"]
+    assert result.text(result.calls[1].prompt) == [*completion, "out of ls", "out of pwd"]
 
 
 def test_what_the_model_is_not_shown_is_left_out(tmp_path: Path) -> None:
@@ -153,13 +149,13 @@ def test_what_the_model_is_not_shown_is_left_out(tmp_path: Path) -> None:
     ]
     result = parsed(tmp_path, [EVENTS[0], *unseen, *EVENTS[1:]])
     assert result.issues == []
-    assert texts(result, result.calls[0].prompt)[1:] == ["It fails."]
+    assert result.text(result.calls[0].prompt)[1:] == ["It fails."]
 
 
 def test_recalled_context_is_part_of_the_prompt(tmp_path: Path) -> None:
     recalled = event(1, "environment", observation="recall", content="x", extras={"date": "2026"})
     result = parsed(tmp_path, [EVENTS[0], recalled, *EVENTS[1:]])
-    assert texts(result, result.calls[0].prompt)[1:] == ["It fails.", '{"date":"2026"}']
+    assert result.text(result.calls[0].prompt)[1:] == ["It fails.", '{"date":"2026"}']
 
 
 def test_a_finish_is_sent_again_as_text(tmp_path: Path) -> None:
@@ -168,7 +164,7 @@ def test_a_finish_is_sent_again_as_text(tmp_path: Path) -> None:
     result = parsed(tmp_path, [said(0), finish, said(7, "More!"), said(9, "No.", "agent")])
     first, second = result.calls
     assert result.tree.path(first.completion or 0)[-1].kind == Kind.TOOL_CALL
-    assert texts(result, second.prompt)[1:] == ["It fails.", "So.\nAll done.", "More!"]
+    assert result.text(second.prompt)[1:] == ["It fails.", "So.\nAll done.", "More!"]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +181,7 @@ def test_a_condensation_puts_a_summary_in_place_of_events(
     condensation = event(7, "agent", action="condensation", args=arguments)
     later = ran(8, metadata("r2", '{"command": "pwd"}'))
     result = parsed(tmp_path, [said(0), *ran(5, metadata("r1", "{}")), condensation, *later])
-    assert texts(result, result.calls[1].prompt)[1:] == ["It fails.", "It was looked at."]
+    assert result.text(result.calls[1].prompt)[1:] == ["It fails.", "It was looked at."]
 
 
 def test_a_second_condensation_replaces_the_summary_of_the_first(tmp_path: Path) -> None:
@@ -201,7 +197,7 @@ def test_a_second_condensation_replaces_the_summary_of_the_first(tmp_path: Path)
         condensed(4, 3, "second"),
     ]
     result = parsed(tmp_path, [*events, said(5, "Done.", "agent")])
-    assert texts(result, result.calls[0].prompt)[1:] == ["It fails.", "second"]
+    assert result.text(result.calls[0].prompt)[1:] == ["It fails.", "second"]
 
 
 def test_a_local_clock_is_set_by_the_responses(tmp_path: Path) -> None:
@@ -277,7 +273,7 @@ def test_actions_of_the_oldest_logs_are_a_thought_and_what_was_done(tmp_path: Pa
         {"issue": issue, "history": history, "metrics": {"costs": [0.5, 0.25]}, "success": True}
     ]
     result = parsed(tmp_path, rows)
-    assert texts(result, result.calls[1].completion)[1:] == [
+    assert result.text(result.calls[1].completion)[1:] == [
         "Fix it.",
         "Let me look.",
         'run\n{"command":"ls"}',
@@ -364,7 +360,7 @@ def test_the_samples_hold_what_their_readme_says(sample_logs: Path) -> None:
         tokens = [call.usage.input_tokens for call in calls if call.usage]
         assert tokens == [entry["prompt_tokens"] for entry in entries]
     assert [trace.reward for trace in output.traces] == [1.0, 0.0]
-    assert texts(output, output.calls[3].prompt)[5].startswith("USER_CONTEXT")
+    assert output.text(output.calls[3].prompt)[5].startswith("USER_CONTEXT")
 
 
 @pytest.mark.real

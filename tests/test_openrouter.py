@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read
+from parsed_records import claim, read
+from recording_tree import Parsed
 
 from forkpoint.parsers.openrouter import OpenRouter
 from forkpoint.parsers.records import Kind
@@ -36,7 +37,7 @@ GENERATION = {
 }
 
 
-def activity(folder: Path, *values: str) -> Found:
+def activity(folder: Path, *values: str) -> Parsed:
     text = "\n".join([COLUMNS, *values]) + "\n"
     return read(PARSER, folder / "activity.csv", text)
 
@@ -60,7 +61,7 @@ def line(own: str = "gen-1", **changes: str) -> str:
     return ",".join((fields | changes).values())
 
 
-def generations(folder: Path, *records: Any) -> Found:
+def generations(folder: Path, *records: Any) -> Parsed:
     text = "".join(json.dumps(each) + "\n" for each in records)
     return read(PARSER, folder / "generations.jsonl", text)
 

@@ -94,10 +94,6 @@ def ids_at(result: Parsed, at: int | None) -> tuple[int, ...]:
     return ids
 
 
-def texts(result: Parsed, at: int | None) -> list[str]:
-    return [segment.content for segment in result.tree.path(at or 0)]
-
-
 def identified(data: Any) -> bool:
     data = data if isinstance(data, bytes) else (json.dumps(data) + "\n").encode()
     return PARSER.identify(Head(Path("x"), data[:HEAD_BYTES])) is not None
@@ -110,7 +106,7 @@ def test_each_sampled_node_is_a_call_in_the_tokens_the_engine_saw(tmp_path: Path
     assert ids_at(result, first.completion) == (1, 2, 3, 4, 5, 6)
     assert ids_at(result, second.prompt) == (1, 2, 3, 4, 5, 6, 7, 8)
     assert ids_at(result, second.completion) == (1, 2, 3, 4, 5, 6, 7, 8, 9)
-    assert texts(result, second.text) == ["Be brief.", "2 + 2?", "Let me see.", "4", "Four."]
+    assert result.text(second.text) == ["Be brief.", "2 + 2?", "Let me see.", "4", "Four."]
     assert result.traces[0].leaf == second.completion
 
 

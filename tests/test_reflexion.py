@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read, read_tail
+from parsed_records import claim, read
+from recording_tree import Parsed, parse_tail
 
 from forkpoint.parsers.records import Kind
 from forkpoint.parsers.reflexion import Reflexion
@@ -30,7 +31,7 @@ def run(**changes: Any) -> dict[str, Any]:
     return {**fields, **changes}
 
 
-def parsed(folder: Path, *records: Any, name: str = "log.jsonl") -> Found:
+def parsed(folder: Path, *records: Any, name: str = "log.jsonl") -> Parsed:
     return read(PARSER, folder / name, "".join(json.dumps(r) + "\n" for r in records))
 
 
@@ -144,7 +145,7 @@ def test_the_appended_part_is_read_on_from_the_checkpoint(tmp_path: Path) -> Non
     before = parsed(tmp_path, run())
     with before.log.path.open("a") as file:
         file.write(json.dumps(run()) + "\n")
-    after = read_tail(PARSER, before)
+    after = parse_tail(PARSER, before)
     whole = read(PARSER, before.log.path)
     assert [t.id for t in before.traces + after.traces] == [t.id for t in whole.traces]
 

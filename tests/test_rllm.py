@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parsed_records import claim, read
 from recording_tree import Parsed, parse_file
 
-from forkpoint.parsers.logs import HEAD_BYTES, Head, read_head
+from forkpoint.parsers.logs import HEAD_BYTES, read_head
 from forkpoint.parsers.records import Kind, Usage
 from forkpoint.parsers.rllm import Rllm
 
@@ -48,27 +49,19 @@ def evaluated(**changes: Any) -> dict[str, Any]:
 
 
 def parsed(folder: Path, document: Any) -> Parsed:
-    path = folder / "episode.json"
-    data = document if isinstance(document, bytes) else json.dumps(document, indent=2).encode()
-    path.write_bytes(data)
-    return parse_file(PARSER, path)
-
-
-def texts(result: Parsed, node: int | None) -> list[str]:
-    return [segment.content for segment in result.tree.path(node or 0)]
+    return read(PARSER, folder / "episode.json", document)
 
 
 def identified(document: Any) -> bool:
-    data = json.dumps(document, indent=2).encode()
-    return PARSER.identify(Head(Path("x"), data[:HEAD_BYTES])) is not None
+    return claim(PARSER, document, "x") is not None
 
 
 def test_each_step_is_a_call_whose_response_is_its_last_answer(tmp_path: Path) -> None:
     result = parsed(tmp_path, episode())
     first, second = result.calls
-    assert texts(result, first.prompt) == ["Solve it.", "2 + 2?"]
-    assert texts(result, first.completion)[-1] == "Hm."
-    assert texts(result, second.prompt) == ["Solve it.", "2 + 2?", "Hm.", "2 + 2?"]
+    assert result.text(first.prompt) == ["Solve it.", "2 + 2?"]
+    assert result.text(first.completion)[-1] == "Hm."
+    assert result.text(second.prompt) == ["Solve it.", "2 + 2?", "Hm.", "2 + 2?"]
     assert result.traces[0].leaf == second.completion
     assert [call.identity for call in result.calls] == [("u1", "0"), ("u1", "1")]
 
@@ -77,8 +70,8 @@ def test_what_follows_the_last_answer_is_of_no_call(tmp_path: Path) -> None:
     steps = [step(SYSTEM, said("Hm."), ASKED), step(SYSTEM, ASKED)]
     result = parsed(tmp_path, episode(trajectory(steps=steps)))
     first, unanswered = result.calls
-    assert texts(result, first.completion) == ["Solve it.", "Hm."]
-    assert (texts(result, unanswered.prompt), unanswered.completion) == (
+    assert result.text(first.completion) == ["Solve it.", "Hm."]
+    assert (result.text(unanswered.prompt), unanswered.completion) == (
         ["Solve it.", "2 + 2?"],
         None,
     )
@@ -96,7 +89,7 @@ def test_token_ids_and_logprobs_are_kept_with_the_text(tmp_path: Path) -> None:
     result = parsed(tmp_path, evaluated(trajectories=[with_ids]))
     (call,) = result.calls
     assert [s.content for s in result.tree.path(call.completion or 0)] == [(1, 2, 3, 4)]
-    assert texts(result, call.text) == ["Solve it.", "2 + 2?", "4"]
+    assert result.text(call.text) == ["Solve it.", "2 + 2?", "4"]
     (scores,) = result.scores
     assert (scores.tokens, scores.logprobs) == ([3, 4], [-0.5, -0.25])
     assert (scores.prompt, scores.completion) == (call.prompt, call.completion)
@@ -105,7 +98,7 @@ def test_token_ids_and_logprobs_are_kept_with_the_text(tmp_path: Path) -> None:
 def test_a_prompt_with_images_among_its_ids_is_read_as_text(tmp_path: Path) -> None:
     ids: dict[str, Any] = {"prompt_ids": [1, {"image": "x"}], "response_ids": [3], "logprobs": [-1]}
     result = parsed(tmp_path, episode(trajectory(steps=[step(ASKED, said("4"), **ids)])))
-    assert texts(result, result.calls[0].completion) == ["2 + 2?", "4"]
+    assert result.text(result.calls[0].completion) == ["2 + 2?", "4"]
     assert result.scores == []
 
 
@@ -150,7 +143,7 @@ def test_a_trajectory_without_an_id_is_named_by_its_content(tmp_path: Path) -> N
 def test_a_bad_step_is_one_issue_and_the_others_are_kept(tmp_path: Path, bad: Any) -> None:
     document = episode(trajectory(steps=[STEPS[0], bad, STEPS[1]]))
     result = parsed(tmp_path, document)
-    assert [texts(result, call.completion)[-1] for call in result.calls] == ["Hm.", "4"]
+    assert [result.text(call.completion)[-1] for call in result.calls] == ["Hm.", "4"]
     assert [issue.line for issue in result.issues] == [2]
     assert result.calls[0].offset < result.issues[0].offset < result.calls[1].offset
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from parsed_records import Found, claim, read, read_tail
+from parsed_records import claim, read
+from recording_tree import Parsed, parse_tail
 
 from forkpoint.errors import ForkpointError
 from forkpoint.parsers.base import Reread
@@ -39,11 +40,11 @@ def lines(*records: Any) -> str:
     return "".join(json.dumps(record) + "\n" for record in records)
 
 
-def parsed(folder: Path, *records: Any, parser: Samples = PARSER) -> Found:
+def parsed(folder: Path, *records: Any, parser: Samples = PARSER) -> Parsed:
     return read(parser, folder / "log.jsonl", lines(*records))
 
 
-def mapped(folder: Path, text: str, *records: Any) -> Found:
+def mapped(folder: Path, text: str, *records: Any) -> Parsed:
     (folder / MAP_FILE).write_text(text)
     return parsed(folder, *records)
 
@@ -309,7 +310,7 @@ def test_the_appended_part_is_read_on_from_the_checkpoint(tmp_path: Path) -> Non
     before = parsed(tmp_path, sample())
     with before.log.path.open("a") as file:
         file.write(lines(sample(), sample(task_id=9)))
-    after = read_tail(PARSER, before)
+    after = parse_tail(PARSER, before)
     whole = read(PARSER, before.log.path)
     assert [t.id for t in before.traces + after.traces] == [t.id for t in whole.traces]
     assert [t.group for t in before.traces + after.traces] == [t.group for t in whole.traces]
@@ -319,7 +320,7 @@ def test_another_map_has_the_whole_file_read_again(tmp_path: Path) -> None:
     before = parsed(tmp_path, sample())
     (tmp_path / MAP_FILE).write_text('prompt = "completion"\ncompletion = "prompt"\n')
     with pytest.raises(Reread):
-        read_tail(PARSER, before)
+        parse_tail(PARSER, before)
 
 
 def test_a_table_that_grew_is_read_again(tmp_path: Path) -> None:
@@ -327,7 +328,7 @@ def test_a_table_that_grew_is_read_again(tmp_path: Path) -> None:
     with before.log.path.open("a") as file:
         file.write("c,d,0\n")
     with pytest.raises(Reread):
-        read_tail(PARSER, before)
+        parse_tail(PARSER, before)
 
 
 # --- Tables -------------------------------------------------------------------------------------
@@ -389,7 +390,7 @@ def test_a_compressed_table_that_is_cut_off_is_an_issue(tmp_path: Path) -> None:
     assert all(isinstance(row, tuple) and isinstance(row[0], Line) for row in found[:-1])
 
 
-def parquet(path: Path, columns: dict[str, Any]) -> Found:
+def parquet(path: Path, columns: dict[str, Any]) -> Parsed:
     pl.DataFrame(columns, strict=False).write_parquet(path)
     return read(PARSER, path)
 

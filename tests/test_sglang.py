@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read, read_tail
+from parsed_records import claim, read
+from recording_tree import Parsed, parse_tail
 
 from forkpoint.parsers.records import Kind
 from forkpoint.parsers.sglang import SGLang
@@ -41,7 +42,7 @@ def finished(
     return {**fields, **changes}
 
 
-def log(folder: Path, *records: Any, before: str = "") -> Found:
+def log(folder: Path, *records: Any, before: str = "") -> Parsed:
     text = "".join(before + json.dumps(each) + "\n" for each in records)
     return read(PARSER, folder / "host_0.log", text)
 
@@ -152,7 +153,7 @@ def test_a_file_that_grew_is_read_on_in_the_same_trace(tmp_path: Path) -> None:
     before = log(tmp_path, finished())
     path = before.log.path
     path.write_text(path.read_text() + json.dumps(finished(about={"id": "r2"})) + "\n")
-    after = read_tail(PARSER, before)
+    after = parse_tail(PARSER, before)
     assert [call.identity for call in after.calls] == [("", "r2")]
     assert after.calls[0].trace == before.calls[0].trace
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read
+from parsed_records import claim, read
+from recording_tree import Parsed
 
 from forkpoint.parsers.logs import HEAD_BYTES
 from forkpoint.parsers.skyrl import SkyRL
@@ -28,7 +29,7 @@ def row(**fields: Any) -> str:
     return json.dumps({**given, **fields}) + "\n"
 
 
-def parsed(folder: Path, *lines: str) -> Found:
+def parsed(folder: Path, *lines: str) -> Parsed:
     return read(PARSER, folder / "openai_gsm8k.jsonl", "".join(lines))
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, read
+from parsed_records import read
+from recording_tree import Parsed
 
 from forkpoint.parsers.logs import Head, read_head
 from forkpoint.parsers.records import Kind
@@ -105,7 +106,7 @@ def sample(**fields: Any) -> dict[str, Any]:
     return {**given, **fields}
 
 
-def parsed(folder: Path, *samples: Any, storages: tuple[Storage, ...] = ()) -> Found:
+def parsed(folder: Path, *samples: Any, storages: tuple[Storage, ...] = ()) -> Parsed:
     value = {"rollout_id": 4, "samples": list(samples)}
     return read(PARSER, saved(folder / "rollout_4.pt", value, *storages))
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from parsed_records import claim, read
 from recording_tree import Parsed, parse_file
 
-from forkpoint.parsers.logs import HEAD_BYTES, Head, read_head
+from forkpoint.parsers.logs import HEAD_BYTES, read_head
 from forkpoint.parsers.records import Kind, Usage
 from forkpoint.parsers.swe_agent import SweAgent, run_totals
 
@@ -46,27 +47,19 @@ def run(**changes: Any) -> dict[str, Any]:
 
 
 def parsed(folder: Path, document: Any, name: str = "shop__lamps-1.traj") -> Parsed:
-    path = folder / name
-    data = document if isinstance(document, bytes) else json.dumps(document, indent=2).encode()
-    path.write_bytes(data)
-    return parse_file(PARSER, path)
-
-
-def texts(result: Parsed, node: int | None) -> list[str]:
-    return [segment.content for segment in result.tree.path(node or 0)]
+    return read(PARSER, folder / name, document)
 
 
 def identified(document: Any) -> bool:
-    data = document if isinstance(document, bytes) else json.dumps(document, indent=2).encode()
-    return PARSER.identify(Head(Path("x"), data[:HEAD_BYTES])) is not None
+    return claim(PARSER, document, "x") is not None
 
 
 def test_each_step_is_a_call_on_the_history_before_it(tmp_path: Path) -> None:
     result = parsed(tmp_path, run())
     first, second = result.calls
-    assert texts(result, first.prompt) == ["Look first.", "It fails."]
-    assert texts(result, first.completion) == ["Look first.", "It fails.", "one"]
-    assert texts(result, second.prompt) == ["Look first.", "It fails.", "one", "a b"]
+    assert result.text(first.prompt) == ["Look first.", "It fails."]
+    assert result.text(first.completion) == ["Look first.", "It fails.", "one"]
+    assert result.text(second.prompt) == ["Look first.", "It fails.", "one", "a b"]
     assert result.traces[0].leaf == second.completion
     assert result.traces[0].title == "shop__lamps-1"
     assert (first.usage, first.started_at, first.model) == (None, None, None)
@@ -76,15 +69,15 @@ def test_a_demonstration_is_shown_to_the_model_and_not_made_by_it(tmp_path: Path
     demo = {**said("shown"), "is_demo": True}
     result = parsed(tmp_path, run(history=[SYSTEM, demo, *HISTORY[1:]]))
     assert len(result.calls) == 2
-    assert texts(result, result.calls[0].prompt) == ["Look first.", "shown", "It fails."]
+    assert result.text(result.calls[0].prompt) == ["Look first.", "shown", "It fails."]
 
 
 def test_the_query_of_a_step_is_what_was_sent(tmp_path: Path) -> None:
     elided = [SYSTEM, ISSUE, said("one"), saw("Old output omitted")]
     steps = [step("one", query=[SYSTEM, ISSUE]), step("two", "submit", query=elided)]
     result = parsed(tmp_path, run(trajectory=steps))
-    assert texts(result, result.calls[1].prompt)[-1] == "Old output omitted"
-    assert texts(result, result.calls[1].completion)[-2:] == ["Old output omitted", "two"]
+    assert result.text(result.calls[1].prompt)[-1] == "Old output omitted"
+    assert result.text(result.calls[1].completion)[-2:] == ["Old output omitted", "two"]
 
 
 def test_cache_markers_in_a_query_make_no_fork(tmp_path: Path) -> None:
@@ -98,8 +91,8 @@ def test_the_messages_of_a_step_are_what_the_next_one_sends(tmp_path: Path) -> N
     elided = [SYSTEM, ISSUE, said("one"), saw("Old output omitted")]
     steps = [step("one", messages=elided), step("two", "submit", messages=HISTORY)]
     result = parsed(tmp_path, run(trajectory=steps))
-    assert texts(result, result.calls[0].prompt) == ["Look first.", "It fails."]
-    assert texts(result, result.calls[1].prompt)[-1] == "Old output omitted"
+    assert result.text(result.calls[0].prompt) == ["Look first.", "It fails."]
+    assert result.text(result.calls[1].prompt)[-1] == "Old output omitted"
 
 
 def test_a_response_that_was_asked_for_again_is_a_call_all_the_same(tmp_path: Path) -> None:
@@ -108,14 +101,14 @@ def test_a_response_that_was_asked_for_again_is_a_call_all_the_same(tmp_path: Pa
     assert len(result.calls) == 3
     again, two = result.calls[1:]
     assert again.prompt == two.prompt
-    assert texts(result, again.completion)[-1] == "no command"
-    assert texts(result, two.completion)[-1] == "two"
+    assert result.text(again.completion)[-1] == "no command"
+    assert result.text(two.completion)[-1] == "two"
 
 
 def test_a_last_step_that_the_history_leaves_out_follows_all_of_it(tmp_path: Path) -> None:
     result = parsed(tmp_path, run(history=HISTORY[:4]))
-    assert texts(result, result.calls[1].prompt) == ["Look first.", "It fails.", "one", "a b"]
-    assert texts(result, result.calls[1].completion)[-1] == "two"
+    assert result.text(result.calls[1].prompt) == ["Look first.", "It fails.", "one", "a b"]
+    assert result.text(result.calls[1].completion)[-1] == "two"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +128,7 @@ def test_tool_calls_are_the_models_own_words_from_the_history(tmp_path: Path) ->
     path = result.tree.path(result.calls[0].completion or 0)
     assert path[-1] == (Kind.TOOL_CALL, "assistant", 'bash\n{"command": "ls"}')
     assert result.calls[1].prompt > 0
-    assert texts(result, result.calls[1].prompt)[:4] == [segment.content for segment in path]
+    assert result.text(result.calls[1].prompt)[:4] == [segment.content for segment in path]
 
 
 def test_thinking_comes_before_what_was_said(tmp_path: Path) -> None:
@@ -150,7 +143,7 @@ def test_thinking_comes_before_what_was_said(tmp_path: Path) -> None:
 
 def test_a_history_alone_has_the_calls_it_shows(tmp_path: Path) -> None:
     result = parsed(tmp_path, {"history": HISTORY})
-    assert [texts(result, call.completion)[-1] for call in result.calls] == ["one", "two"]
+    assert [result.text(call.completion)[-1] for call in result.calls] == ["one", "two"]
 
 
 def test_steps_without_a_history_follow_an_unlogged_prompt(tmp_path: Path) -> None:
@@ -226,7 +219,7 @@ def test_a_copy_holds_the_same_calls(tmp_path: Path) -> None:
 def test_a_bad_step_is_one_issue_and_the_others_are_kept(tmp_path: Path, bad: Any) -> None:
     document = run(trajectory=[step("one"), bad, step("two", "submit")])
     result = parsed(tmp_path, document)
-    assert [texts(result, call.completion)[-1] for call in result.calls] == ["one", "two"]
+    assert [result.text(call.completion)[-1] for call in result.calls] == ["one", "two"]
     (issue,) = result.issues
     data = (tmp_path / "shop__lamps-1.traj").read_bytes()
     assert issue.line == 2
@@ -285,7 +278,7 @@ def test_the_samples_hold_what_their_readme_says(sample_logs: Path) -> None:
     assert {call.model for call in new.calls} == {"claude-sonnet-4-20250514"}
     # The response that was asked for again and the one that came then part after two steps.
     wrong, right = new.calls[2:4]
-    assert texts(new, right.prompt)[:-2] == texts(new, wrong.prompt)
+    assert new.text(right.prompt)[:-2] == new.text(wrong.prompt)
     assert len(retried.traces) == 2
     assert retried.calls[0].completion == retried.calls[3].completion
 
@@ -323,7 +316,7 @@ def test_real_prompts_grow_unless_old_observations_were_elided(real_logs: Path) 
     grown = cut = 0
     for path in sorted((real_logs / "swe-agent").rglob("*.traj")):
         result = parse_file(PARSER, path)
-        prompts = [texts(result, call.prompt) for call in result.calls]
+        prompts = [result.text(call.prompt) for call in result.calls]
         for before, after in pairwise(prompts):
             if after[: len(before)] == before:
                 grown += 1

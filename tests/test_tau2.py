@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parsed_records import claim, read
 from recording_tree import Parsed, parse_file
 
-from forkpoint.parsers.logs import HEAD_BYTES, Head, read_head
+from forkpoint.parsers.logs import HEAD_BYTES, read_head
 from forkpoint.parsers.records import Kind, Usage
 from forkpoint.parsers.tau2 import Tau2
 
@@ -75,15 +76,11 @@ def results(*simulations: Any, **changes: Any) -> dict[str, Any]:
 
 
 def parsed(folder: Path, document: Any) -> Parsed:
-    path = folder / "results.json"
-    data = document if isinstance(document, bytes) else json.dumps(document, indent=2).encode()
-    path.write_bytes(data)
-    return parse_file(PARSER, path)
+    return read(PARSER, folder / "results.json", document)
 
 
 def identified(document: Any) -> bool:
-    data = document if isinstance(document, bytes) else json.dumps(document, indent=2).encode()
-    return PARSER.identify(Head(Path("x.json"), data[:HEAD_BYTES])) is not None
+    return claim(PARSER, document, "x.json") is not None
 
 
 def path_of(result: Parsed, node: int | None) -> list[tuple[str, str, str]]:

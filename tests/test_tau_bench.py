@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parsed_records import claim, read
 from recording_tree import Parsed, parse_file
 
-from forkpoint.parsers.logs import HEAD_BYTES, Head, read_head
+from forkpoint.parsers.logs import HEAD_BYTES, read_head
 from forkpoint.parsers.records import Kind
 from forkpoint.parsers.tau_bench import TauBench
 
@@ -49,15 +50,11 @@ def with_messages(*messages: dict[str, Any]) -> dict[str, Any]:
 
 
 def parsed(folder: Path, document: Any, name: str = "m-4.1-shop.json") -> Parsed:
-    path = folder / name
-    data = document if isinstance(document, bytes) else json.dumps(document, indent=2).encode()
-    path.write_bytes(data)
-    return parse_file(PARSER, path)
+    return read(PARSER, folder / name, document)
 
 
 def identified(data: Any) -> bool:
-    data = data if isinstance(data, bytes) else json.dumps(data, indent=2).encode()
-    return PARSER.identify(Head(Path("x.json"), data[:HEAD_BYTES])) is not None
+    return claim(PARSER, data, "x.json") is not None
 
 
 def test_each_assistant_message_is_a_call_on_all_that_stands_before_it(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read
+from parsed_records import claim, read
+from recording_tree import Parsed
 
 from forkpoint.parsers.logs import HEAD_BYTES
 from forkpoint.parsers.records import Kind
@@ -35,7 +36,7 @@ def summary(*steps: Any, **fields: Any) -> str:
     return json.dumps({**given, **fields}) + "\n"
 
 
-def parsed(folder: Path, *lines: str) -> Found:
+def parsed(folder: Path, *lines: str) -> Parsed:
     return read(PARSER, folder / "train_rollout_summaries.jsonl", "".join(lines))
 
 
@@ -127,7 +128,7 @@ def answered(text: str) -> dict[str, Any]:
     return section("Policy Response", conversation(("assistant", text)))
 
 
-def page(folder: Path, *children: Any, **fields: Any) -> Found:
+def page(folder: Path, *children: Any, **fields: Any) -> Parsed:
     root = element("body", element("h1", "Iteration"), *children)
     document = {"title": "It", "started_at": "2026-10-20T09:30:00", "path": None, "root": root}
     data = json.dumps({**document, **fields}, indent=2)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parsed_records import as_bytes, check_second_is_bad, claim
 from recording_tree import Parsed, RecordingTree, parse_file, parse_tail
 
 from forkpoint.parsers.base import Reread
-from forkpoint.parsers.logs import HEAD_BYTES, Head, Log, read_head
+from forkpoint.parsers.logs import HEAD_BYTES, Log, read_head
 from forkpoint.parsers.records import Call, Kind, Scores, Trace
 from forkpoint.parsers.token_ids import TokenIds
 
@@ -24,7 +25,7 @@ def line(**fields: Any) -> str:
 
 def written(folder: Path, *lines: str | bytes) -> Path:
     path = folder / "requests.jsonl"
-    path.write_bytes(b"".join(x if isinstance(x, bytes) else x.encode() for x in lines))
+    path.write_bytes(b"".join(map(as_bytes, lines)))
     return path
 
 
@@ -33,8 +34,7 @@ def parsed(folder: Path, *lines: str | bytes) -> Parsed:
 
 
 def identified(data: str | bytes) -> bool:
-    data = data.encode() if isinstance(data, str) else data
-    return PARSER.identify(Head(Path("x.jsonl"), data[:HEAD_BYTES])) is not None
+    return claim(PARSER, data) is not None
 
 
 @pytest.mark.parametrize("name", ["token_ids", "prompt_token_ids", "prompt_ids", "input_ids"])
@@ -212,9 +212,7 @@ def test_a_grown_file_gives_what_one_reading_gives(tmp_path: Path, cut: int) -> 
 def test_a_bad_record_is_one_issue_and_the_others_are_kept(tmp_path: Path, bad: str) -> None:
     good = line(request_id="r", token_ids=[1])
     result = parsed(tmp_path, good, bad, good)
-    assert len(result.calls) == 2
-    assert [(issue.line, issue.offset) for issue in result.issues] == [(2, len(good))]
-    assert result.issues[0].reason
+    check_second_is_bad(result, good)
 
 
 def test_an_id_out_of_range_is_named_in_the_issue(tmp_path: Path) -> None:

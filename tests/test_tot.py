@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read
+from parsed_records import claim, read
+from recording_tree import Parsed
 
 from forkpoint.parsers.records import Kind, Trace, Usage
 from forkpoint.parsers.registry import parsers
@@ -58,15 +59,15 @@ def node(*actions: str, r_word: Any = 0.1) -> dict[str, Any]:
     }
 
 
-def parsed(folder: Path, *puzzles: Any, name: str = NAIVE) -> Found:
+def parsed(folder: Path, *puzzles: Any, name: str = NAIVE) -> Parsed:
     return read(PARSER, folder / name, json.dumps(puzzles, indent=4))
 
 
-def states(found: Found) -> list[Trace]:
+def states(found: Parsed) -> list[Trace]:
     return [trace for trace in found.traces if trace.parent is not None]
 
 
-def rollouts(found: Found) -> dict[str, list[Trace]]:
+def rollouts(found: Parsed) -> dict[str, list[Trace]]:
     """The leaves of each puzzle."""
     groups = defaultdict(list)
     for trace in found.traces:

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from parsed_records import Found, read
+from parsed_records import read
+from recording_tree import Parsed
 
 from forkpoint.parsers.logs import read_head
 from forkpoint.parsers.parquet_rows import ParquetRows
@@ -23,7 +24,7 @@ def written(path: Path, **columns: list[Any]) -> Path:
     return path
 
 
-def batch(path: Path, **columns: list[Any]) -> Found:
+def batch(path: Path, **columns: list[Any]) -> Parsed:
     """A file of three rows, with these columns in place of the usual ones or beside them."""
     given: dict[str, list[Any]] = {
         "step": [7, 7, 7],

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_records import Found, claim, read, read_tail
+from parsed_records import claim, read
+from recording_tree import Parsed, parse_tail
 
 from forkpoint.parsers.base import Reread
 from forkpoint.parsers.logs import HEAD_BYTES
@@ -26,7 +27,7 @@ def row(**fields: Any) -> str:
     return json.dumps({**given, **fields}) + "\n"
 
 
-def parsed(folder: Path, *lines: str | bytes, name: str = "3.jsonl") -> Found:
+def parsed(folder: Path, *lines: str | bytes, name: str = "3.jsonl") -> Parsed:
     data = b"".join(line if isinstance(line, bytes) else line.encode() for line in lines)
     return read(PARSER, folder / name, data)
 
@@ -149,7 +150,7 @@ def test_a_grown_file_gives_what_one_reading_gives(tmp_path: Path, cut: int) -> 
     whole = parsed(tmp_path, *lines)
     before = parsed(tmp_path, *lines[:cut])
     (tmp_path / "3.jsonl").write_text("".join(lines))
-    after = read_tail(PARSER, before)
+    after = parse_tail(PARSER, before)
     both = before.traces + after.traces
     assert [(t.id, t.group) for t in both] == [(t.id, t.group) for t in whole.traces]
 
@@ -157,7 +158,7 @@ def test_a_grown_file_gives_what_one_reading_gives(tmp_path: Path, cut: int) -> 
 def test_a_long_file_that_grew_is_read_again(tmp_path: Path) -> None:
     before = parsed(tmp_path, *[row(output=f"{n}") for n in range(MAX_REMEMBERED + 1)])
     with pytest.raises(Reread):
-        read_tail(PARSER, before)
+        parse_tail(PARSER, before)
 
 
 def test_a_file_is_known_by_its_fields() -> None:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from parsed_records import Found, claim, read
+from parsed_records import claim, read
+from recording_tree import Parsed
 
 from forkpoint.parsers.records import Kind
 from forkpoint.parsers.vllm import Vllm
@@ -31,7 +32,7 @@ def answered(own: str, text: str, ids: list[int] | None = None, stream: str = ""
     )
 
 
-def log(folder: Path, *lines: str) -> Found:
+def log(folder: Path, *lines: str) -> Parsed:
     return read(PARSER, folder / "server.log", "".join(line + "\n" for line in lines))
 
 
