@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_cache import OPUS, Session
+from waterfall_levels import check_levels
 
 from forkpoint.analysis.cache import ideal_reuse, measure_missed
 from forkpoint.analysis.cause_names import PROVIDER_WORDS
 from forkpoint.analysis.costs import price_scope
 from forkpoint.analysis.ingest import ingest
 from forkpoint.analysis.ingest_worker import Options
-from forkpoint.analysis.policy import Levels
 from forkpoint.analysis.prompts import load_prompts
 from forkpoint.analysis.report import NO_FILTERS, build_report
 from forkpoint.analysis.results import Report
@@ -28,7 +27,7 @@ from forkpoint.analysis.rules import load_rules
 from forkpoint.analysis.scope import select_scope
 from forkpoint.analysis.store import MEMORY, Store
 from forkpoint.analysis.tokens import DEFAULT_ENCODING
-from forkpoint.analysis.waterfall import Waterfall, measure_waterfall
+from forkpoint.analysis.waterfall import measure_waterfall
 
 SONNET = "claude-sonnet-4-5-20250929"
 GPT = "gpt-5"
@@ -979,29 +978,6 @@ def test_entries_may_be_readable_at_once(tmp_path: Path) -> None:
 # --- Real logs -----------------------------------------------------------------------------------
 
 
-LEVELS = (
-    "reusable",
-    "ideal",
-    "stored",
-    "scoped",
-    "alive",
-    "allowed",
-    "marked",
-    "policy",
-    "realized",
-)
-
-
-def check_levels(levels: Levels, fall: Waterfall) -> None:
-    """Level by level nothing rises, and each call's losses are the whole of its fall."""
-    for above, below in pairwise(LEVELS):
-        assert (getattr(levels, above) >= getattr(levels, below)).all(), (above, below)
-    assert (levels.realized >= 0).all()
-    lost = sum(loss.tokens for loss in fall.losses)
-    assert (lost == levels.reusable - levels.realized).all()
-    assert all((loss.tokens >= 0).all() for loss in fall.losses)
-
-
 @pytest.mark.real
 def test_real_sessions_lose_little_for_unknown_reasons(real_logs: Path) -> None:
     folder = real_logs / "claude-code"
@@ -1015,7 +991,7 @@ def test_real_sessions_lose_little_for_unknown_reasons(real_logs: Path) -> None:
         fall = measure_waterfall(store, prompts, missed, load_rules())
         reasons = store.rows("SELECT DISTINCT miss_reason FROM scope_calls")
     check_waterfall(report)
-    check_levels(fall.levels, fall)
+    check_levels(fall)
     assert report.cache.unknown_share is not None
     assert report.cache.unknown_share < 0.15
     stated = {PROVIDER_WORDS[reason] for (reason,) in reasons if reason in PROVIDER_WORDS}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from waterfall_levels import LEVELS, check_levels
 
 from forkpoint.analysis.cache import ideal_reuse, measure_missed
 from forkpoint.analysis.costs import price_scope
@@ -23,18 +23,6 @@ from forkpoint.analysis.scope import select_scope
 from forkpoint.analysis.store import MEMORY, Store
 from forkpoint.analysis.tokens import DEFAULT_ENCODING
 from forkpoint.analysis.waterfall import Waterfall, measure_waterfall
-
-LEVELS = (
-    "reusable",
-    "ideal",
-    "stored",
-    "scoped",
-    "alive",
-    "allowed",
-    "marked",
-    "policy",
-    "realized",
-)
 
 Segment = tuple[str, tuple[str, ...]]
 """(role, words); a word is a token."""
@@ -315,11 +303,7 @@ def check(fall: Waterfall, calls: list[Sent], rule: Rule) -> None:
         assert {name: int(getattr(fall.levels, name)[i]) for name in LEVELS} == {
             name: expected[name] for name in LEVELS
         }, (i, calls[i])
-    for above, below in pairwise(LEVELS):
-        assert (getattr(fall.levels, above) >= getattr(fall.levels, below)).all(), below
-    total = sum(loss.tokens for loss in fall.losses)
-    assert (total == fall.levels.reusable - fall.levels.realized).all()
-    assert all((loss.tokens >= 0).all() for loss in fall.losses)
+    check_levels(fall)
 
 
 @settings(
