@@ -199,7 +199,9 @@ def test_a_store_of_another_version_is_refused_with_what_to_do(tmp_path: Path) -
     path = str(tmp_path / "store.duckdb")
     with Store.open(path, encoding=DEFAULT_ENCODING) as store:
         store.set_meta("schema_version", str(SCHEMA_VERSION + 1))
-    with pytest.raises(ForkpointError, match=rf"version {SCHEMA_VERSION + 1}.*delete the file.*--store"):
+    with pytest.raises(
+        ForkpointError, match=rf"version {SCHEMA_VERSION + 1}.*delete the file.*--store"
+    ):
         Store.open(path, encoding=DEFAULT_ENCODING)
 
 
