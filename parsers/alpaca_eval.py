@@ -31,10 +31,10 @@ import msgspec
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import extend_all, message_segments
 from forkpoint.parsers.json_list import first_element, list_elements
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
+from forkpoint.parsers.logs import Head, Line, Log, data_set_name, read_each
 from forkpoint.parsers.raw_json import decode, is_object
 from forkpoint.parsers.record_names import RecordNames
-from forkpoint.parsers.records import Call, Issue, Kind, Record, Scores, Trace, Usage
+from forkpoint.parsers.records import Call, Kind, Record, Scores, Trace, Usage
 
 
 class _Top(msgspec.Struct):
@@ -102,17 +102,7 @@ class AlpacaEval:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield two rollouts a comparison, and the judge's call with its logprobs."""
-        reading = _Reading(log, tree)
-        for element in list_elements(log):
-            if isinstance(element, Issue):
-                yield element
-                continue
-            try:
-                records = list(reading.records(element))
-            except BAD_RECORD as error:
-                yield element.issue(error)
-                continue
-            yield from records
+        yield from read_each(list_elements(log), _Reading(log, tree).records)
 
 
 class _Reading:
@@ -131,8 +121,7 @@ class _Reading:
             RecursionError: it is nested too deeply.
         """
         comparison = decode(element.data, _COMPARISON, "comparison")
-        digest, _, count = self._names.numbered(self._names.digest(element.data)).partition(":")
-        name = f"{digest[:16]}:{count}"
+        name = self._names.short_name(element.data)
         completion = comparison.raw_completion
         if isinstance(completion, str):
             completion = _Completion(text=completion)

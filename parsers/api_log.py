@@ -20,6 +20,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import msgspec
@@ -34,7 +35,7 @@ from forkpoint.parsers.envelope import (
     times_of,
     user_of,
 )
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.logs import Head, Line, Log, read_each
 from forkpoint.parsers.raw_json import (
     CACHE_MARKERS,
     Fields,
@@ -47,7 +48,7 @@ from forkpoint.parsers.raw_json import (
     text_of,
 )
 from forkpoint.parsers.record_names import RecentRecordNames, record_digest
-from forkpoint.parsers.records import Call, Issue, Kind, Record, Scores, Trace, Usage
+from forkpoint.parsers.records import Call, Kind, Record, Scores, Trace, Usage
 from forkpoint.parsers.which_api import api_of_file, api_of_response
 
 MEMO_LIMIT = 1 << 17
@@ -121,16 +122,7 @@ class ApiLog(ABC):
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield the file's calls, traces and issues."""
         reading = _Reading(log, tree)
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                records = self._read(line, reading)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-            else:
-                yield from records
+        yield from read_each(log.lines(), partial(self._read, reading=reading))
         log.checkpoint = reading.checkpoint()
 
     # What a subclass says about its API. All of these raise ValueError on fields of a wrong type.

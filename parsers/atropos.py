@@ -21,6 +21,7 @@ list a sampled sequence (github.com/NousResearch/atropos, ``atroposlib/envs/base
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
@@ -28,10 +29,10 @@ import numpy as np
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import extend_all, message_segments
-from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log, data_set_name
+from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log, data_set_name, read_each
 from forkpoint.parsers.raw_json import complete, decode
 from forkpoint.parsers.record_names import RecordNames
-from forkpoint.parsers.records import Call, Issue, Record, Scores, Trace
+from forkpoint.parsers.records import Call, Record, Scores, Trace
 
 _MASKED = -100
 _MASKED_LOGPROB = 1.0
@@ -98,20 +99,9 @@ class Atropos:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield the rollouts of each line, and a call a run of sampled ids."""
-        names = RecordNames(log.checkpoint)
-        data_set = data_set_name(log.path)
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                group = decode(line.data, _DECODER)
-                name = names.numbered(names.digest(line.data))
-                records = _group_records(tree, group, line, name, data_set)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-                continue
-            yield from records
+        names, data_set = RecordNames(log.checkpoint), data_set_name(log.path)
+        read = partial(_group_records, names=names, data_set=data_set, tree=tree)
+        yield from read_each(log.lines(), read)
         log.checkpoint = names.checkpoint()
 
 
@@ -138,13 +128,16 @@ def _are_token_lists(value: Any) -> bool:
     )
 
 
-def _group_records(tree: Tree, group: _Group, line: Line, name: str, data_set: str) -> list[Record]:
-    digest, _, count = name.partition(":")
-    group_id = f"{digest[:16]}:{count}"
-    records: list[Record] = []
+def _group_records(line: Line, names: RecordNames, data_set: str, tree: Tree) -> Iterator[Record]:
+    """A line's rollouts and calls.
+
+    Raises:
+        ValueError, RecursionError: it is no group.
+    """
+    group = decode(line.data, _DECODER)
+    group_id = names.short_name(line.data)
     for number in range(len(group.tokens)):
-        records += _sequence_records(tree, group, number, line, group_id, data_set)
-    return records
+        yield from _sequence_records(tree, group, number, line, group_id, data_set)
 
 
 def _sequence_records(

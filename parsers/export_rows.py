@@ -21,7 +21,7 @@ import msgspec
 from forkpoint.parsers.csv_rows import CsvRows, header_of
 from forkpoint.parsers.document import head_fields
 from forkpoint.parsers.json_list import elements, first_element, list_elements
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, UnreadableLog, read_head
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, UnreadableLog, read_each, read_head
 from forkpoint.parsers.raw_json import Fields, decode_fields, decode_list, is_list, present
 from forkpoint.parsers.records import Issue, Record
 
@@ -52,17 +52,12 @@ def export_rows(log: Log) -> Iterator[Line | Issue]:
 
 def parsed_rows(log: Log, read: Callable[[Line], Iterable[Record]]) -> Iterator[Record]:
     """Yield what `read` makes of each row, all of it or an issue."""
-    for row in export_rows(log):
-        if isinstance(row, Issue):
-            yield row
-            continue
+
+    def read_here(row: Line) -> Iterable[Record]:
         log.offset = row.offset
-        try:
-            records = list(read(row))
-        except BAD_RECORD as error:
-            yield row.issue(error)
-        else:
-            yield from records
+        return read(row)
+
+    return read_each(export_rows(log), read_here)
 
 
 def _of_lines(log: Log) -> Iterator[Line | Issue]:

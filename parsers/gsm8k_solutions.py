@@ -17,15 +17,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
+from forkpoint.parsers.logs import Head, Line, Log, data_set_name, read_each
 from forkpoint.parsers.raw_json import decode, decode_fields, decode_text, is_object, present
 from forkpoint.parsers.record_names import RecordNames
-from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace
+from forkpoint.parsers.records import Call, Kind, Record, Trace
 
 _FINAL_ANSWER = re.compile(r"(?:A:|####)[ \t]*+(.*)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3})")
@@ -61,18 +62,9 @@ class Gsm8kSolutions:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield a rollout and its call for each solution."""
-        names = RecordNames(log.checkpoint)
-        data_set = data_set_name(log.path)
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                records = _records(tree, line, names, data_set)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-                continue
-            yield from records
+        names, data_set = RecordNames(log.checkpoint), data_set_name(log.path)
+        read = partial(_records, names=names, data_set=data_set, tree=tree)
+        yield from read_each(log.lines(), read)
         log.checkpoint = names.checkpoint()
 
 
@@ -80,7 +72,7 @@ def _is_solution(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("solution"), str)
 
 
-def _records(tree: Tree, line: Line, names: RecordNames, data_set: str) -> list[Record]:
+def _records(line: Line, names: RecordNames, data_set: str, tree: Tree) -> list[Record]:
     """One problem's rollouts, in the log's order of models.
 
     Raises:
@@ -96,11 +88,11 @@ def _records(tree: Tree, line: Line, names: RecordNames, data_set: str) -> list[
     solved = {name: decode(raw, _SOLUTION, name[:80]) for name, raw in solutions.items()}
     text = decode_text(question, "question")
     prompt = tree.extend(ROOT, Kind.TEXT, "user", text)
-    digest, _, count = names.numbered(names.digest(line.data)).partition(":")
+    name = names.short_name(line.data)
     group = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     found: list[Record] = []
-    for name, solution in solved.items():
-        trace_id = f"{digest[:16]}:{count}/{name}"
+    for model, solution in solved.items():
+        trace_id = f"{name}/{model}"
         leaf = tree.extend(prompt, Kind.TEXT, "assistant", solution.solution)
         correct = solution.is_correct
         found.append(
@@ -121,7 +113,7 @@ def _records(tree: Tree, line: Line, names: RecordNames, data_set: str) -> list[
                 offset=line.offset,
                 prompt=prompt,
                 completion=leaf,
-                model=name,
+                model=model,
             )
         )
     return found

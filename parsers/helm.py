@@ -30,7 +30,7 @@ from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, extend_all, message_segments
 from forkpoint.parsers.envelope import moment_of
 from forkpoint.parsers.json_list import elements
-from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log, data_set_name
+from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log, data_set_name, read_each
 from forkpoint.parsers.message_paths import MessagePaths
 from forkpoint.parsers.model_names import model_name
 from forkpoint.parsers.raw_json import canonical, decode
@@ -142,13 +142,8 @@ class Helm:
             return
         reading = _Reading(log, tree, hashlib.sha256(document).hexdigest()[:16])
         found = _REQUESTS.search(document)
-        for line in elements(document, states, found.end() if found else 0):
-            try:
-                records = reading.records(line)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-            else:
-                yield from records
+        states_at = found.end() if found else 0
+        yield from read_each(elements(document, states, states_at), reading.records)
 
 
 class _Sampled(NamedTuple):

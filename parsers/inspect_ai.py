@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -31,7 +31,7 @@ from forkpoint.parsers.inspect_events import sample_records
 from forkpoint.parsers.inspect_sample import Sample, Task
 from forkpoint.parsers.inspect_usage import ModelUsage
 from forkpoint.parsers.json_list import elements
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name, read_each
 from forkpoint.parsers.raw_json import decode, decode_list, is_object, is_text
 from forkpoint.parsers.records import Issue, Record
 
@@ -142,14 +142,12 @@ def _document_records(log: Log, tree: Tree) -> Iterator[Record]:
         return
     task = _task(header.eval, log, hashlib.sha256(document).hexdigest())
     start = max(document.find(b'"samples"'), 0)
-    for line in elements(document, header.samples or (), start):
-        try:
-            stored = decode(line.data, _STORED, "sample")
-            records = sample_records(_sample(stored), task, line, tree)
-        except BAD_RECORD as error:
-            yield line.issue(error)
-        else:
-            yield from records
+
+    def read(line: Line) -> Iterable[Record]:
+        stored = decode(line.data, _STORED, "sample")
+        return sample_records(_sample(stored), task, line, tree)
+
+    yield from read_each(elements(document, header.samples or (), start), read)
 
 
 def _archive_records(log: Log, tree: Tree) -> Iterator[Record]:

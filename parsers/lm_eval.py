@@ -41,6 +41,7 @@ from forkpoint.parsers.logs import (
     Log,
     UnreadableLog,
     data_set_name,
+    read_each,
     read_head,
 )
 from forkpoint.parsers.message_paths import MessagePaths
@@ -101,17 +102,7 @@ class LmEval:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield a trace and a call for each repeat of each request."""
-        reading = _Reading(log, tree)
-        for line in _rows(log):
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                records = reading.records(line)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-            else:
-                yield from records
+        yield from read_each(_rows(log), _Reading(log, tree).records)
 
 
 def _first_row(head: Head) -> tuple[dict[str, Any], bool]:

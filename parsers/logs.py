@@ -13,7 +13,7 @@ import re
 import sqlite3
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 import msgspec
 import zstandard
 
-from forkpoint.parsers.records import Issue
+from forkpoint.parsers.records import Issue, Record
 
 HEAD_BYTES = 64 * 1024
 """How much of a file `identify` sees."""
@@ -335,3 +335,23 @@ def decode_json(data: bytes, decoder: msgspec.json.Decoder[T], type_: type[T]) -
 
 BAD_RECORD = (ValueError, RecursionError)
 """What `decode_json` raises: `msgspec.MsgspecError` and `UnicodeDecodeError` are `ValueError` kinds."""
+
+
+def read_each(
+    rows: Iterable[Line | Issue], read: Callable[[Line], Iterable[Record]]
+) -> Iterator[Record]:
+    """Yield what `read` makes of each row: all of it, or an issue if it raises `BAD_RECORD`.
+
+    Args:
+        rows: lines, elements of a list or the like; issues among them are passed on.
+    """
+    for row in rows:
+        if isinstance(row, Issue):
+            yield row
+            continue
+        try:
+            records = list(read(row))
+        except BAD_RECORD as error:
+            yield row.issue(error)
+        else:
+            yield from records

@@ -32,7 +32,7 @@ import msgspec
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, extend_all, item_segments
 from forkpoint.parsers.document import head_fields
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.logs import Head, Line, Log, read_each
 from forkpoint.parsers.raw_json import (
     canonical,
     decode,
@@ -42,8 +42,8 @@ from forkpoint.parsers.raw_json import (
     is_text,
 )
 from forkpoint.parsers.record_names import RecordNames
-from forkpoint.parsers.records import Call, Issue, Kind, Record, Scores, Tokens, Trace, Usage
-from forkpoint.parsers.sample_rows import content_digest, number_of, short
+from forkpoint.parsers.records import Call, Kind, Record, Scores, Tokens, Trace, Usage
+from forkpoint.parsers.sample_rows import content_digest, number_of
 
 _MADE = frozenset(("function_call", "custom_tool_call", "reasoning"))
 _LAST_SECOND = 253_402_300_799
@@ -152,35 +152,28 @@ class NemoGym:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield a rollout for each line, and its calls."""
-        names, rows = RecordNames(log.checkpoint), _Rows(tree)
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                row = decode(line.data, _ROW)
-                name = short(names.numbered(names.digest(line.data)))
-                records = rows.records(row, line, names.file_id, name)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-                continue
-            yield from records
-        log.checkpoint = names.checkpoint()
+        rows = _Rows(log, tree)
+        yield from read_each(log.lines(), rows.records)
+        log.checkpoint = rows.names.checkpoint()
 
 
 class _Rows:
     """The rows of one file, entered into its tree."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, log: Log, tree: Tree) -> None:
+        self.names = RecordNames(log.checkpoint)
         self._tree = tree
         self._tools = (b"", ROOT)
 
-    def records(self, row: _Row, line: Line, scope: str, name: str) -> list[Record]:
+    def records(self, line: Line) -> list[Record]:
         """A row's rollout, its calls and their logprobs.
 
         Raises:
             ValueError, RecursionError: it cannot be read.
         """
+        row = decode(line.data, _ROW)
+        name = self.names.short_name(line.data)
+        scope = self.names.file_id
         params, response = row.responses_create_params, row.response or _Response()
         given = self._given(params)
         turns, leaf = self._turns(given, response.output or [])

@@ -25,14 +25,14 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree, text_bytes
-from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log
+from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log, read_each
 from forkpoint.parsers.raw_json import (
     complete,
     decode,
@@ -43,14 +43,13 @@ from forkpoint.parsers.raw_json import (
     is_text,
 )
 from forkpoint.parsers.record_names import RecordNames
-from forkpoint.parsers.records import Issue, Record, Tokens, Trace
+from forkpoint.parsers.records import Record, Tokens, Trace
 from forkpoint.parsers.sample_rows import (
     ROLE,
     Sample,
     SampleTree,
     content_digest,
     number_of,
-    short,
 )
 from forkpoint.parsers.sampled_messages import conversation_records, role_of
 from forkpoint.parsers.sampled_runs import Run, SampledIds, rollout_records, sampled_runs
@@ -106,20 +105,9 @@ class NemoRL:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield a rollout for each line, and a call for each run of sampled tokens."""
-        names, rows = RecordNames(log.checkpoint), _Rows(tree)
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                row = decode(line.data, _DECODER)
-                name = short(names.numbered(names.digest(line.data)))
-                records = list(rows.records(row, line, names.file_id, name))
-            except BAD_RECORD as error:
-                yield line.issue(error)
-                continue
-            yield from records
-        log.checkpoint = names.checkpoint()
+        rows = _Rows(log, tree)
+        yield from read_each(log.lines(), rows.records)
+        log.checkpoint = rows.names.checkpoint()
 
 
 def _first_record(head: Head) -> dict[str, Any]:
@@ -151,16 +139,20 @@ def _one(batch: list[T] | None, name: str) -> T | None:
 class _Rows:
     """The rows of one file, entered into its tree."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, log: Log, tree: Tree) -> None:
+        self.names = RecordNames(log.checkpoint)
         self._tree = tree
         self._samples = SampleTree(tree)
 
-    def records(self, row: _Row, line: Line, scope: str, name: str) -> Iterator[Record]:
+    def records(self, line: Line) -> Iterable[Record]:
         """A row's rollout, its calls and their logprobs.
 
         Raises:
             ValueError, RecursionError: it cannot be read.
         """
+        row = decode(line.data, _DECODER)
+        name = self.names.short_name(line.data)
+        scope = self.names.file_id
         parts = _parts(row.content)
         ids = _one(row.token_ids, "token_ids")
         if ids is not None:
@@ -173,7 +165,7 @@ class _Rows:
         sample = Sample(
             prompt="".join(texts[:-1]), completion=texts[-1], reward=row.reward, turn="0"
         )
-        return iter(self._samples.records(sample, line, scope, name))
+        return self._samples.records(sample, line, scope, name)
 
     def _of_ids(
         self,
@@ -215,7 +207,7 @@ class _Rows:
 
     def _of_messages(
         self, row: _Row, messages: list[msgspec.Raw], line: Line, scope: str, name: str
-    ) -> Iterator[Record]:
+    ) -> Iterable[Record]:
         """Validation: each assistant message is a call."""
         prompt = takewhile(lambda message: role_of(message) != "assistant", messages)
         trace = Trace(
@@ -223,7 +215,7 @@ class _Rows:
             group=f"{scope}/{content_digest(b''.join(map(bytes, prompt)))}",
             reward=row.reward,
         )
-        return iter(conversation_records(self._tree, messages, trace, line))
+        return conversation_records(self._tree, messages, trace, line)
 
 
 def _parts(content: msgspec.Raw) -> list[msgspec.Raw]:

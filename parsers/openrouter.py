@@ -32,7 +32,7 @@ import msgspec
 from forkpoint.parsers.agent_session import known_cost
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.envelope import moment_of
-from forkpoint.parsers.export_rows import export_rows, first_row
+from forkpoint.parsers.export_rows import first_row, parsed_rows
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.raw_json import Fields, decode, decode_fields, object_of
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage
@@ -100,27 +100,33 @@ class OpenRouter:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call a generation, and a trace for each session, app or file."""
-        scope = ""
-        traces: set[str] = set()
-        for row in export_rows(log):
-            if isinstance(row, Issue):
-                yield row
-                continue
-            log.offset = row.offset
-            try:
-                fields = _unwrapped(decode_fields(row.data))
-                generation = decode(json_object(fields), _GENERATION, "generation")
-                scope = scope or hashlib.sha256(row.data).hexdigest()[:16]
-                call, doubt = _call(generation, fields, row, scope, tree)
-            except BAD_RECORD as error:
-                yield row.issue(error)
-                continue
-            if call.trace not in traces:
-                traces.add(call.trace)
-                yield Trace(id=call.trace, project=generation.app_name or generation.api_key_name)
-            yield call
-            if doubt is not None:
-                yield doubt
+        yield from parsed_rows(log, _Reading(tree).records)
+
+
+class _Reading:
+    """One file being read."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._scope = ""
+        self._traces: set[str] = set()
+
+    def records(self, row: Line) -> Iterator[Record]:
+        """The call that a row is, its trace if that is new, and what is odd about its counts.
+
+        Raises:
+            ValueError, RecursionError: it is no generation.
+        """
+        fields = _unwrapped(decode_fields(row.data))
+        generation = decode(json_object(fields), _GENERATION, "generation")
+        self._scope = self._scope or hashlib.sha256(row.data).hexdigest()[:16]
+        call, doubt = _call(generation, fields, row, self._scope, self._tree)
+        if call.trace not in self._traces:
+            self._traces.add(call.trace)
+            yield Trace(id=call.trace, project=generation.app_name or generation.api_key_name)
+        yield call
+        if doubt is not None:
+            yield doubt
 
 
 def _unwrapped(row: Fields) -> Fields:

@@ -65,6 +65,10 @@ class RecordNames:
         self._seen[key] = count + 1
         return f"{digest}:{count}"
 
+    def short_name(self, record: bytes) -> str:
+        """A record numbered, by its `short` name."""
+        return short(self.numbered(self.digest(record)))
+
     @property
     def file_id(self) -> str:
         """16 hex digits of the file's first record: a name for the file that its copies share."""
@@ -79,6 +83,16 @@ class RecordNames:
         if not self._complete or self._seen.total() > MAX_REMEMBERED:
             return self._TOO_MANY
         return self._first + b"".join(self._seen.elements())
+
+
+def short(name: str) -> str:
+    """A record's name with 64 bits of its digest: enough within one file.
+
+    >>> short("0123456789abcdef0123:2")
+    '0123456789abcdef:2'
+    """
+    digest, _, number = name.partition(":")
+    return f"{digest[:16]}:{number}"
 
 
 class RecentRecordNames:

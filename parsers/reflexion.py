@@ -32,10 +32,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
+from forkpoint.parsers.logs import Head, Line, Log, data_set_name, read_each
 from forkpoint.parsers.raw_json import decode
 from forkpoint.parsers.record_names import RecordNames
-from forkpoint.parsers.records import Issue, Kind, Record, Trace
+from forkpoint.parsers.records import Kind, Record, Trace
 
 _SEARCH_MARK = "MCTS reflections"
 _RUN_IN_NAME = re.compile(r"(?:.*_)?([a-z-]+)_\d+_([^_]+)_pass_at_k_\d+")
@@ -80,14 +80,9 @@ class Reflexion:
         data_set = data_set_name(log.path)
         run = _RUN_IN_NAME.match(data_set)
         agent = f"{run[1]} {run[2]}" if run else None
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                yield _rollout(tree, line, names, data_set, agent)
-            except BAD_RECORD as error:
-                yield line.issue(error)
+        yield from read_each(
+            log.lines(), lambda line: (_rollout(tree, line, names, data_set, agent),)
+        )
         log.checkpoint = names.checkpoint()
 
 
@@ -106,14 +101,13 @@ def _rollout(tree: Tree, line: Line, names: RecordNames, data_set: str, agent: s
         RecursionError: it is nested too deeply.
     """
     run = decode(line.data, _RUN)
-    digest, _, count = names.numbered(names.digest(line.data)).partition(":")
     prompt = leaf = tree.extend(ROOT, Kind.TEXT, "user", run.prompt)
     for kind, role, text in _course(run):
         leaf = tree.extend(leaf, kind, role, text)
     task = hashlib.sha256(run.prompt.encode("utf-8", "surrogatepass")).hexdigest()
     title = run.name if run.name is not None or run.task_id is None else str(run.task_id)
     return Trace(
-        id=f"{digest[:16]}:{count}",
+        id=names.short_name(line.data),
         project=data_set,
         agent=agent,
         group=f"task/{task[:16]}",

@@ -22,10 +22,10 @@ from typing import Any, ClassVar, NamedTuple
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.logs import Head, Line, Log, read_each
 from forkpoint.parsers.raw_json import decode
 from forkpoint.parsers.record_names import RecordNames
-from forkpoint.parsers.records import Call, Issue, Record, Trace, Usage
+from forkpoint.parsers.records import Call, Record, Trace, Usage
 
 ROLE = "prompt"
 """The role of rendered text, the same in every format: equal texts are one path."""
@@ -147,28 +147,14 @@ class SampleLog(ABC):
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield a rollout and its call for each line."""
         names, samples = RecordNames(log.checkpoint), SampleTree(tree)
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                sample = self._sample(decode(line.data, self._decoder))
-            except BAD_RECORD as error:
-                yield line.issue(error)
-                continue
-            name = names.numbered(names.digest(line.data))
-            yield from samples.records(sample, line, names.file_id, short(name))
+
+        def read(line: Line) -> tuple[Trace, Call]:
+            sample = self._sample(decode(line.data, self._decoder))
+            name = names.short_name(line.data)  # The first record's names the file, too.
+            return samples.records(sample, line, names.file_id, name)
+
+        yield from read_each(log.lines(), read)
         log.checkpoint = names.checkpoint()
-
-
-def short(name: str) -> str:
-    """A record's name with 64 bits of its digest: enough within one file.
-
-    >>> short("0123456789abcdef0123:2")
-    '0123456789abcdef:2'
-    """
-    digest, _, number = name.partition(":")
-    return f"{digest[:16]}:{number}"
 
 
 def number_of(value: Any) -> float | None:

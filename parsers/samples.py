@@ -40,11 +40,12 @@ from forkpoint.parsers.logs import (
     UnreadableLog,
     data_set_name,
     describe,
+    read_each,
     read_head,
 )
 from forkpoint.parsers.parquet_rows import ParquetRows
 from forkpoint.parsers.raw_json import decode_fields, decode_value
-from forkpoint.parsers.record_names import RecordNames
+from forkpoint.parsers.record_names import RecordNames, short
 from forkpoint.parsers.records import Call, Issue, Record, Trace
 from forkpoint.parsers.sample_fields import (
     fits,
@@ -61,7 +62,7 @@ from forkpoint.parsers.sample_map import (
     top_field,
     value_at,
 )
-from forkpoint.parsers.sample_rows import Sample, SampleTree, content_digest, short
+from forkpoint.parsers.sample_rows import Sample, SampleTree, content_digest
 from forkpoint.parsers.sample_values import completions_of, messages_of, reward_of, word_of_value
 from forkpoint.parsers.sampled_messages import conversation_records
 
@@ -175,20 +176,15 @@ class _Reading:
                 raise Reread
             before = known[_MAP_DIGEST_BYTES:]
         names = RecordNames(before)
-        for line in self._log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                fields = decode_fields(line.data)
-                tops = {top_field(path, fields) for path in self._mapped.paths}
-                row = {top: decode_value(fields[top], top) for top in tops if top in fields}
-                name = partial(names.numbered, names.digest(line.data))
-                records = self._records(row, line, name, names)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-                continue
-            yield from records
+
+        def read(line: Line) -> list[Record]:
+            fields = decode_fields(line.data)
+            tops = {top_field(path, fields) for path in self._mapped.paths}
+            row = {top: decode_value(fields[top], top) for top in tops if top in fields}
+            name = partial(names.numbered, names.digest(line.data))
+            return self._records(row, line, name, names)
+
+        yield from read_each(self._log.lines(), read)
         self._log.checkpoint = self._key + names.checkpoint()
 
     def csv(self) -> Iterator[Record]:

@@ -32,10 +32,10 @@ import msgspec
 
 from forkpoint.parsers.base import Tree
 from forkpoint.parsers.envelope import moment_of
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.logs import Head, Line, Log, read_each
 from forkpoint.parsers.raw_json import decode, decode_text
 from forkpoint.parsers.record_names import record_digest
-from forkpoint.parsers.records import Call, Issue, Record, Scores, Tokens, Trace, Usage
+from forkpoint.parsers.records import Call, Record, Scores, Tokens, Trace, Usage
 from forkpoint.parsers.served_content import (
     Content,
     output_node,
@@ -131,19 +131,7 @@ class SGLang:
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call a finished request, a trace for each conversation or for the file."""
         reading = _Reading(tree, log.checkpoint.decode("ascii"), log.path.name)
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            data = _json_of(line.data)
-            if not (_EVENT_BEGINS.match(data) or _METRICS_BEGIN.match(data)):
-                continue  # Another line of the server's.
-            try:
-                records = list(reading.records(decode(data, _RECORD), data, line))
-            except BAD_RECORD as error:
-                yield line.issue(error)
-            else:
-                yield from records
+        yield from read_each(log.lines(), reading.records)
         log.checkpoint = reading.scope.encode("ascii")
 
 
@@ -162,12 +150,16 @@ class _Reading:
         self.scope = scope
         """Names the file, by its first request."""
 
-    def records(self, record: _Record, data: bytes, line: Line) -> Iterator[Record]:
-        """The call that a record is, its trace if that is new, and the scores of its tokens.
+    def records(self, line: Line) -> Iterator[Record]:
+        """The call that a line is, its trace if that is new, and the scores of its tokens.
 
         Raises:
             ValueError: it cannot be read.
         """
+        data = _json_of(line.data)
+        if not (_EVENT_BEGINS.match(data) or _METRICS_BEGIN.match(data)):
+            return  # Another line of the server's.
+        record = decode(data, _RECORD)
         if record.request_parameters:
             about = decode(data, _META_INFO)
             parameters = decode_text(record.request_parameters, "request_parameters")

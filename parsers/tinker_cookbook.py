@@ -31,6 +31,7 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
 from typing import ClassVar
 
@@ -39,11 +40,19 @@ import msgspec
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import extend_all, message_segments
 from forkpoint.parsers.document import decode_document, read_document
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, UnreadableLog, describe, read_head
+from forkpoint.parsers.logs import (
+    BAD_RECORD,
+    Head,
+    Line,
+    Log,
+    UnreadableLog,
+    describe,
+    read_each,
+    read_head,
+)
 from forkpoint.parsers.raw_json import decode
 from forkpoint.parsers.record_names import RecordNames
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage
-from forkpoint.parsers.sample_rows import short
 
 _LOGTREE_BEGINS = re.compile(
     rb'\s*+\{\s*+"title"\s*+:\s*+"(?:[^"\\]|\\.)*+"\s*+,\s*+"started_at"\s*+:\s*+"[^"\\]*+"\s*+,'
@@ -129,24 +138,14 @@ class TinkerCookbook:
 
 
 def _summary_records(log: Log, tree: Tree) -> Iterator[Record]:
-    names = RecordNames()
-    for line in log.lines():
-        if isinstance(line, Issue):
-            yield line
-            continue
-        try:
-            summary = decode(line.data, _SUMMARY)
-            name = short(names.numbered(names.digest(line.data)))
-            records = list(_trajectory(summary, line, names.file_id, name, tree))
-        except BAD_RECORD as error:
-            yield line.issue(error)
-            continue
-        yield from records
+    yield from read_each(log.lines(), partial(_trajectory, names=RecordNames(), tree=tree))
 
 
-def _trajectory(
-    summary: _Summary, line: Line, scope: str, name: str, tree: Tree
-) -> Iterator[Record]:
+def _trajectory(line: Line, names: RecordNames, tree: Tree) -> Iterator[Record]:
+    """Raises ValueError, RecursionError: a line is no trajectory."""
+    summary = decode(line.data, _SUMMARY)
+    name = names.short_name(line.data)
+    scope = names.file_id
     trace_id = f"{scope}/{name}"
     yield Trace(
         id=trace_id,

@@ -39,7 +39,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree, text_bytes
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
+from forkpoint.parsers.logs import Head, Line, Log, decode_json, read_each
 from forkpoint.parsers.record_names import RecordNames
 from forkpoint.parsers.records import Call, Issue, Record, Scores, Trace
 
@@ -204,14 +204,7 @@ class TokenIds:
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call a line, its tokens' scores, and the traces and rollouts it belongs to."""
         reading = _Reading(log, tree)
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                yield from reading.records(line)
-            except BAD_RECORD as error:
-                yield line.issue(error)
+        yield from read_each(log.lines(), reading.records)
         log.checkpoint = reading.names.checkpoint()
 
 

@@ -39,10 +39,10 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.json_list import first_element, list_elements
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
+from forkpoint.parsers.logs import Head, Line, Log, data_set_name, read_each
 from forkpoint.parsers.raw_json import decode, is_list
 from forkpoint.parsers.record_names import record_digest
-from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage
+from forkpoint.parsers.records import Call, Kind, Record, Tokens, Trace, Usage
 
 _MODEL_IN_NAME = re.compile(r"(.+?)_\d+(?:\.\d+)?_(?:naive|sample|propose)")
 _ANSWER = re.compile(r"answer:[ \t]*+(.*)", re.IGNORECASE)
@@ -120,28 +120,15 @@ class TreeOfThoughts:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield a trace a state, and for each puzzle with usage one call."""
-        reading: _Reading | None = None
-        for element in list_elements(log):
-            if isinstance(element, Issue):
-                yield element
-                continue
-            if reading is None:
-                reading = _Reading(log, tree, element)
-            try:
-                records = reading.puzzle(element)
-            except BAD_RECORD as error:
-                yield element.issue(error)
-                continue
-            yield from records
+        yield from read_each(list_elements(log), _Reading(log, tree).puzzle)
 
 
 class _Reading:
     """One file being read."""
 
-    def __init__(self, log: Log, tree: Tree, first: Line) -> None:
+    def __init__(self, log: Log, tree: Tree) -> None:
         self._tree = tree
-        # The file is rewritten with each puzzle, so its beginning is what its copies share.
-        self._scope = record_digest(first.data).hex()[:16]
+        self._scope = ""
         self._data_set = data_set_name(log.path)
         name = _MODEL_IN_NAME.match(log.path.name)
         self._model = name[1] if name else None
@@ -155,6 +142,8 @@ class _Reading:
             ValueError: it is none.
             RecursionError: it is nested too deeply.
         """
+        # The file is rewritten with each puzzle, so its beginning is what its copies share.
+        self._scope = self._scope or record_digest(element.data).hex()[:16]
         raw = msgspec.Raw(element.data)
         if is_list(raw):
             return self._searched_depth_first(decode(raw, _NODES, "nodes"), element.line)

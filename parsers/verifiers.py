@@ -30,7 +30,7 @@ import msgspec
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, message_segments
 from forkpoint.parsers.local_clock import from_epoch
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, read_each
 from forkpoint.parsers.message_paths import MessagePaths
 from forkpoint.parsers.model_names import model_name
 from forkpoint.parsers.raw_json import (
@@ -44,7 +44,7 @@ from forkpoint.parsers.raw_json import (
     present,
 )
 from forkpoint.parsers.record_names import RecordNames
-from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace, Usage
+from forkpoint.parsers.records import Call, Kind, Record, Trace, Usage
 
 _CUT_FIRST_LINE = re.compile(
     rb'\s*+\{\s*+"example_id"\s*+:\s*+(?:-?\d++|"[^"\\]*+")\s*+,\s*+"prompt"\s*+:\s*+["\[]'
@@ -128,16 +128,7 @@ class Verifiers:
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one rollout a line, and one call for each assistant message of its completion."""
         reading = _Reading(log, tree)
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                records = reading.records(line)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-                continue
-            yield from records
+        yield from read_each(log.lines(), reading.records)
         log.checkpoint = reading.names.checkpoint()
 
 
