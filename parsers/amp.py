@@ -30,6 +30,7 @@ import msgspec
 from forkpoint.parsers.agent_session import disjoint_usage, unlogged_beginning
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, argument_text, content_segments, extend_all, kind_of
+from forkpoint.parsers.document import decode_document
 from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.raw_json import decode, decode_list, is_list, is_object
@@ -144,22 +145,18 @@ class Amp:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield the calls of one thread, and its trace."""
-        document = log.document()
-        if isinstance(document, Issue):
-            yield document
+        opened = decode_document(log, _THREAD, "thread")
+        if isinstance(opened, Issue):
+            yield opened
             return
-        try:
-            thread = decode(document, _THREAD, "thread")
-        except BAD_RECORD as error:
-            yield Line(document, 1, 0).issue(error)
-            return
+        document, thread = opened
         project = _project(thread)
         yield Trace(id=thread.id, project=project, agent="Amp", title=thread.title)
         issues: list[Issue] = []
-        events = _events(thread, document, issues)
+        events = _events(thread, document.data, issues)
         yield from issues
         node = unlogged_beginning(tree, "amp", project)
-        for place in elements(document, thread.messages):
+        for place in elements(document.data, thread.messages):
             try:
                 message = decode(place.data, _MESSAGE, "message")
                 segments = _segments(message)

@@ -44,6 +44,7 @@ from forkpoint.parsers.atif_step import (
 )
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, extend_all
+from forkpoint.parsers.document import open_document
 from forkpoint.parsers.envelope import moment_of
 from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
@@ -96,18 +97,13 @@ class Atif:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one trace a trajectory, one call an agent's step, and the scores of its tokens."""
-        document = log.document()
-        if isinstance(document, Issue):
-            yield document
+        opened = open_document(log, _trajectories)
+        if isinstance(opened, Issue):
+            yield opened
             return
-        place = Line(document, 1, 0)
-        try:
-            named = _trajectories(document)
-        except BAD_RECORD as error:
-            yield place.issue(error)
-            return
-        scope = hashlib.sha256(document).hexdigest()[:16]
-        reading = _Reading(document, tree, scope)
+        document, named = opened
+        scope = hashlib.sha256(document.data).hexdigest()[:16]
+        reading = _Reading(document.data, tree, scope)
         yield from reading.documents(named)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -19,12 +20,26 @@ def read_document(log: Log) -> Line | Issue:
     return data if isinstance(data, Issue) else Line(data, 1, 0)
 
 
-def decode_document(document: Line, decoder: msgspec.json.Decoder[T]) -> T | Issue:
-    """The document's value, or why it has none."""
+def open_document(log: Log, read: Callable[[bytes], T]) -> tuple[Line, T] | Issue:
+    """The whole file as one record, and what `read` makes of it; or why it cannot be read.
+
+    Args:
+        read: takes the bytes apart; raises `BAD_RECORD` if they are no such document.
+    """
+    document = read_document(log)
+    if isinstance(document, Issue):
+        return document
     try:
-        return decode(document.data, decoder, "document")
+        return document, read(document.data)
     except BAD_RECORD as error:
         return document.issue(error)
+
+
+def decode_document(
+    log: Log, decoder: msgspec.json.Decoder[T], what: str = "document"
+) -> tuple[Line, T] | Issue:
+    """The whole file as one record and as a value, or why it has none; an issue names `what`."""
+    return open_document(log, lambda data: decode(data, decoder, what))
 
 
 def head_fields(head: Head) -> Fields:

@@ -34,6 +34,7 @@ from forkpoint.parsers.agent_session import (
 )
 from forkpoint.parsers.base import Tree
 from forkpoint.parsers.chat import Segment, content_segments, extend_all, kind_of
+from forkpoint.parsers.document import read_document
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.raw_json import decode
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage
@@ -158,14 +159,13 @@ def _is_conversation(first: Line) -> bool:
 
 
 def _read_settings(log: Log, tree: Tree) -> Iterator[Record]:
-    document = log.document()
-    if isinstance(document, Issue):
-        yield document
+    place = read_document(log)
+    if isinstance(place, Issue):
+        yield place
         return
-    place = Line(document, 1, 0)
     session = _SETTINGS.sub("", log.path.name)
     try:
-        settings = decode(document, _SETTINGS_DECODER, "settings")
+        settings = decode(place.data, _SETTINGS_DECODER, "settings")
         counts = settings.token_usage or _Counts()
         usage = counts.usage(settings.model)
         started = _time(settings.provider_lock_timestamp)

@@ -19,7 +19,7 @@ from itertools import chain, islice
 import msgspec
 
 from forkpoint.parsers.csv_rows import CsvRows, header_of
-from forkpoint.parsers.document import head_fields
+from forkpoint.parsers.document import head_fields, read_document
 from forkpoint.parsers.json_list import elements, first_element, list_elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, UnreadableLog, read_each, read_head
 from forkpoint.parsers.raw_json import Fields, decode_fields, decode_list, is_list, present
@@ -79,13 +79,11 @@ def _placed(row: Line | Issue, line: Line) -> Line | Issue:
 
 
 def _of_document(log: Log) -> Iterator[Line | Issue]:
-    data = log.document()
-    if isinstance(data, Issue):
-        yield data
-    elif _PAGE_BEGINS.match(data):
-        yield from _of_page(Line(data, 1, 0))
+    document = read_document(log)
+    if isinstance(document, Line) and _PAGE_BEGINS.match(document.data):
+        yield from _of_page(document)
     else:
-        yield Line(data, 1, 0)
+        yield document
 
 
 def _of_page(page: Line) -> Iterator[Line | Issue]:

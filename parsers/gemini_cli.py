@@ -33,6 +33,7 @@ import msgspec
 from forkpoint.parsers.agent_session import unlogged_beginning
 from forkpoint.parsers.base import Tree
 from forkpoint.parsers.chat import Segment, argument_text, call_segment, extend_all
+from forkpoint.parsers.document import decode_document
 from forkpoint.parsers.gemini_parts import gemini_usage, part_segments
 from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
@@ -175,18 +176,13 @@ class _Chat:
 
     def read_document(self, log: Log) -> Iterator[Record]:
         """Take in a chat that is one JSON value."""
-        document = log.document()
-        if isinstance(document, Issue):
-            yield document
+        opened = decode_document(log, _SESSION, "chat")
+        if isinstance(opened, Issue):
+            yield opened
             return
-        place = Line(document, 1, 0)
-        try:
-            session = decode(document, _SESSION, "chat")
-        except BAD_RECORD as error:
-            yield place.issue(error)
-            return
+        document, session = opened
         self._describe(session)
-        for element in elements(document, session.messages or ()):
+        for element in elements(document.data, session.messages or ()):
             try:
                 self._add(element.data, element)
             except BAD_RECORD as error:

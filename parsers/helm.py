@@ -28,9 +28,10 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, extend_all, message_segments
+from forkpoint.parsers.document import decode_document
 from forkpoint.parsers.envelope import moment_of
 from forkpoint.parsers.json_list import elements
-from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log, data_set_name, read_each
+from forkpoint.parsers.logs import HEAD_BYTES, Head, Line, Log, data_set_name, read_each
 from forkpoint.parsers.message_paths import MessagePaths
 from forkpoint.parsers.model_names import model_name
 from forkpoint.parsers.raw_json import canonical, decode
@@ -131,19 +132,15 @@ class Helm:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield a call a request, a trace a completion, and the scores of its tokens."""
-        document = log.document()
-        if isinstance(document, Issue):
-            yield document
+        opened = decode_document(log, _DOCUMENT)
+        if isinstance(opened, Issue):
+            yield opened
             return
-        try:
-            states = decode(document, _DOCUMENT, "document").request_states
-        except BAD_RECORD as error:
-            yield Line(document, 1, 0).issue(error)
-            return
-        reading = _Reading(log, tree, hashlib.sha256(document).hexdigest()[:16])
-        found = _REQUESTS.search(document)
-        states_at = found.end() if found else 0
-        yield from read_each(elements(document, states, states_at), reading.records)
+        document, run = opened
+        reading = _Reading(log, tree, hashlib.sha256(document.data).hexdigest()[:16])
+        found = _REQUESTS.search(document.data)
+        states = elements(document.data, run.request_states, found.end() if found else 0)
+        yield from read_each(states, reading.records)
 
 
 class _Sampled(NamedTuple):

@@ -26,6 +26,7 @@ from typing import ClassVar
 import msgspec
 
 from forkpoint.parsers.base import Tree
+from forkpoint.parsers.document import decode_document
 from forkpoint.parsers.inspect_archive import Archive, ArchiveError
 from forkpoint.parsers.inspect_events import sample_records
 from forkpoint.parsers.inspect_sample import Sample, Task
@@ -131,23 +132,19 @@ class InspectAi:
 
 
 def _document_records(log: Log, tree: Tree) -> Iterator[Record]:
-    document = log.document()
-    if isinstance(document, Issue):
-        yield document
+    opened = decode_document(log, _LOG, "log")
+    if isinstance(opened, Issue):
+        yield opened
         return
-    try:
-        header = decode(document, _LOG, "log")
-    except BAD_RECORD as error:
-        yield Line(document, 1, 0).issue(error)
-        return
-    task = _task(header.eval, log, hashlib.sha256(document).hexdigest())
-    start = max(document.find(b'"samples"'), 0)
+    document, header = opened
+    task = _task(header.eval, log, hashlib.sha256(document.data).hexdigest())
+    start = max(document.data.find(b'"samples"'), 0)
 
     def read(line: Line) -> Iterable[Record]:
         stored = decode(line.data, _STORED, "sample")
         return sample_records(_sample(stored), task, line, tree)
 
-    yield from read_each(elements(document, header.samples or (), start), read)
+    yield from read_each(elements(document.data, header.samples or (), start), read)
 
 
 def _archive_records(log: Log, tree: Tree) -> Iterator[Record]:

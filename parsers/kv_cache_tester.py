@@ -28,6 +28,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
+from forkpoint.parsers.document import open_document
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
 from forkpoint.parsers.records import Call, Issue, Record, Tokens, Trace, Usage
 
@@ -112,16 +113,13 @@ class KvCacheTester:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one trace for the session and one for each subagent, and their calls."""
-        document = log.document()
-        if isinstance(document, Issue):
-            yield document
+        opened = open_document(log, _session)
+        if isinstance(opened, Issue):
+            yield opened
             return
-        try:
-            session = _session(document)
-        except BAD_RECORD as error:
-            yield Line(document, 1, 0).issue(error)
-            return
-        reader = _Reader(document, hashlib.sha256(document).hexdigest()[:16], session, tree)
+        document, session = opened
+        scope = hashlib.sha256(document.data).hexdigest()[:16]
+        reader = _Reader(document.data, scope, session, tree)
         project = session.id or log.path.name.partition(".json")[0]
         yield Trace(id=reader.scope, project=project)
         yield from reader.records(project)

@@ -30,7 +30,7 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment, extend_all, item_segments, message_segments
-from forkpoint.parsers.document import head_fields, read_document
+from forkpoint.parsers.document import head_fields, open_document
 from forkpoint.parsers.json_list import elements, first_element
 from forkpoint.parsers.litellm_response import known_cost, response_usage
 from forkpoint.parsers.local_clock import from_epoch
@@ -126,16 +126,11 @@ class MiniSweAgent:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield the run's trace, and one call a response."""
-        document = read_document(log)
-        if isinstance(document, Issue):
-            yield document
+        opened = open_document(log, _run)
+        if isinstance(opened, Issue):
+            yield opened
             return
-        try:
-            run = _run(document)
-        except BAD_RECORD as error:
-            yield document.issue(error)
-            return
-        yield from _RunReader(document, run, tree, data_set_name(log.path)).records()
+        yield from _RunReader(*opened, tree, data_set_name(log.path)).records()
 
 
 def _is_chat(head: Head) -> bool:
@@ -147,11 +142,11 @@ def _is_chat(head: Head) -> bool:
     )
 
 
-def _run(document: Line) -> _Run:
+def _run(document: bytes) -> _Run:
     """The document, of either shape. Raises ValueError: it is of neither."""
-    if document.data.lstrip()[:1] == b"[":
-        return _Run(decode_list(msgspec.Raw(document.data), "document"))
-    return decode(document.data, _RUN, "document")
+    if document.lstrip()[:1] == b"[":
+        return _Run(decode_list(msgspec.Raw(document), "document"))
+    return decode(document, _RUN, "document")
 
 
 class _RunReader:

@@ -30,6 +30,7 @@ import msgspec
 
 from forkpoint.parsers.agent_session import unlogged_beginning
 from forkpoint.parsers.base import Tree
+from forkpoint.parsers.document import read_document
 from forkpoint.parsers.logs import (
     BAD_RECORD,
     Head,
@@ -101,13 +102,12 @@ class OpenCode:
 
 
 def _read_message(log: Log, tree: Tree) -> Iterator[Record]:
-    document = log.document()
-    if isinstance(document, Issue):
-        yield document
+    place = read_document(log)
+    if isinstance(place, Issue):
+        yield place
         return
-    place = Line(document, 1, 0)
     try:
-        info = decode(document, _INFO, "message")
+        info = decode(place.data, _INFO, "message")
         answer = answer_of(info)
         trace = info.session_id or log.path.parent.name
         prompt = unlogged_beginning(tree, "opencode", "text in other files")

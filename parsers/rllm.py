@@ -29,7 +29,7 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import message_segments
-from forkpoint.parsers.document import head_fields, read_document
+from forkpoint.parsers.document import decode_document, head_fields
 from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.message_paths import MessagePaths
@@ -121,15 +121,11 @@ class Rllm:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one rollout a trajectory, and one call a step."""
-        document = read_document(log)
-        if isinstance(document, Issue):
-            yield document
+        opened = decode_document(log, _EPISODE)
+        if isinstance(opened, Issue):
+            yield opened
             return
-        try:
-            episode = decode(document.data, _EPISODE, "document")
-        except BAD_RECORD as error:
-            yield document.issue(error)
-            return
+        document, episode = opened
         start = max(document.data.find(b'"trajectories"'), 0)
         for place in elements(document.data, episode.trajectories, start):
             try:

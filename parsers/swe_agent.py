@@ -39,7 +39,7 @@ from forkpoint.parsers.chat import (
     content_segments,
     message_segments,
 )
-from forkpoint.parsers.document import head_fields, read_document
+from forkpoint.parsers.document import decode_document, head_fields
 from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.litellm_response import known_cost
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name
@@ -156,15 +156,11 @@ class SweAgent:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one trace a run or attempt, and one call a step."""
-        document = read_document(log)
-        if isinstance(document, Issue):
-            yield document
+        opened = decode_document(log, _RUN)
+        if isinstance(opened, Issue):
+            yield opened
             return
-        try:
-            run = decode(document.data, _RUN, "document")
-        except BAD_RECORD as error:
-            yield document.issue(error)
-            return
+        document, run = opened
         title = data_set_name(log.path)
         if not run.attempts:
             yield from _RunReader(document, run, tree, title, None).records()

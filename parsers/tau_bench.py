@@ -21,14 +21,24 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import call_segment
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name, decode_json
+from forkpoint.parsers.document import open_document
+from forkpoint.parsers.json_list import elements
+from forkpoint.parsers.logs import (
+    BAD_RECORD,
+    Head,
+    Line,
+    Log,
+    data_set_name,
+    decode_json,
+    read_each,
+)
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace
 
 _BEGINNING = re.compile(
@@ -86,58 +96,36 @@ class TauBench:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one rollout an episode, and one call an assistant message."""
-        document = log.document()
-        if isinstance(document, Issue):
-            yield document
+        opened = open_document(log, _elements)
+        if isinstance(opened, Issue):
+            yield opened
             return
-        try:
-            elements = _elements(document)
-        except BAD_RECORD as error:
-            yield Line(document, 1, 0).issue(error)
-            return
-        scope = hashlib.sha256(document).hexdigest()[:16]
+        document, episodes = opened
+        scope = hashlib.sha256(document.data).hexdigest()[:16]
         data_set = data_set_name(log.path)
         seen: Counter[str] = Counter()
-        for place, element in elements:
-            try:
-                episode = _episode(element)
-                trace_id = _trace_id(episode, scope, seen)
-                records = _records(episode, trace_id, data_set, place, tree)
-            except BAD_RECORD as error:
-                yield place.issue(error)
-                continue
-            yield from records
+
+        def read(place: Line) -> list[Record]:
+            episode = decode_json(place.data, _EPISODE_DECODER, _Episode)
+            return _records(episode, _trace_id(episode, scope, seen), data_set, place, tree)
+
+        yield from read_each(episodes, read)
 
 
-def _elements(document: bytes) -> list[tuple[Line, Any]]:
-    """The list's elements, each with its place: its number in the list as the line.
+def _elements(document: bytes) -> Iterable[Line]:
+    """The list's elements, each with its place.
 
     Raises:
         ValueError, RecursionError: the document is cut short, or is no list.
     """
     try:
-        raws = _LIST_DECODER.decode(document)
+        return elements(document, _LIST_DECODER.decode(document))
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
         # What strict JSON forbids, standing in one element, must not cost the others.
         values = decode_json(document, _ANY_LIST_DECODER, list[Any])
-        return [(Line(b"", number, 0), value) for number, value in enumerate(values, 1)]
-    found: list[tuple[Line, Any]] = []
-    offset = 0
-    for number, raw in enumerate(raws, 1):
-        data = bytes(raw)
-        # Between two elements stand a comma and white space only, so the first match is the place.
-        offset = document.index(data, offset)
-        found.append((Line(b"", number, offset), data))
-        offset += len(data)
-    return found
-
-
-def _episode(element: Any) -> _Episode:
-    if isinstance(element, bytes):
-        return decode_json(element, _EPISODE_DECODER, _Episode)
-    return msgspec.convert(element, _Episode)
+        return [Line(json.dumps(value).encode(), n, 0) for n, value in enumerate(values, 1)]
 
 
 def _trace_id(episode: _Episode, scope: str, seen: Counter[str]) -> str:

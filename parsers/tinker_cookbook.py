@@ -39,7 +39,7 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import extend_all, message_segments
-from forkpoint.parsers.document import decode_document, read_document
+from forkpoint.parsers.document import decode_document
 from forkpoint.parsers.logs import (
     BAD_RECORD,
     Head,
@@ -195,14 +195,11 @@ class _Walk:
 
 
 def _page_records(log: Log, tree: Tree) -> Iterator[Record]:
-    document = read_document(log)
-    if isinstance(document, Issue):
-        yield document
+    opened = decode_document(log, _PAGE)
+    if isinstance(opened, Issue):
+        yield opened
         return
-    page = decode_document(document, _PAGE)
-    if isinstance(page, Issue):
-        yield page
-        return
+    document, page = opened
     scope = hashlib.sha256(document.data).hexdigest()[:16]
     walk = _Walk()
     try:

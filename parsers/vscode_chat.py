@@ -35,7 +35,7 @@ import msgspec
 from forkpoint.parsers.agent_session import moment, unlogged_beginning
 from forkpoint.parsers.base import Tree
 from forkpoint.parsers.chat import Segment, call_segment, extend_all
-from forkpoint.parsers.document import decode_document, head_fields, read_document
+from forkpoint.parsers.document import decode_document, head_fields
 from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.model_names import model_name
@@ -231,14 +231,11 @@ class VSCodeChat:
 
 
 def _from_document(log: Log, tree: Tree) -> Iterator[Record]:
-    line = read_document(log)
-    if isinstance(line, Issue):
-        yield line
+    opened = decode_document(log, _DOCUMENT)
+    if isinstance(opened, Issue):
+        yield opened
         return
-    document = decode_document(line, _DOCUMENT)
-    if isinstance(document, Issue):
-        yield document
-        return
+    line, document = opened
     conversation = _Conversation(tree, document, log)
     node: int | None = None
     start = max(line.data.find(b'"requests"'), 0)
