@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,7 +27,14 @@ from forkpoint.analysis.replay import NO_FILTERS
 from forkpoint.analysis.replay_backend import Piece, Scored, TokenIds
 from forkpoint.analysis.replay_model import CHUNK_TOKENS, LoadedModel, TransformersBackend
 from forkpoint.analysis.replay_sequences import plan_sequences
-from forkpoint.analysis.replay_tree import Pack, TokenTree, ancestors, plan_packs, plan_tree
+from forkpoint.analysis.replay_tree import (
+    Pack,
+    Packing,
+    TokenTree,
+    ancestors,
+    plan_packs,
+    plan_tree,
+)
 from forkpoint.analysis.replay_tree_results import ExecutionRun, TreeExecution, TreeShape
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
@@ -39,8 +46,10 @@ if TYPE_CHECKING:
 
 FLAT, TRIE, PACKED = "flat", "trie", "packed"
 MODES = (FLAT, TRIE, PACKED)
-PACK_TOKENS = {"cpu": 2048, "cuda": 16384}
-"""Tokens of a pack. A dense mask and its scores grow with the square of it."""
+PACKINGS = {"cpu": Packing(2048, overhead=16, dense=4096), "cuda": Packing(16384)}
+"""A dense mask and its scores grow with the square of a pack, in memory and time. Measured on one core
+with models of 135 M to 1.5 B parameters: 9 to 25 tokens' time a pack, twice the time a token at 3,750
+tokens and more. FlexAttention leaves out blocks that nobody attends to."""
 TOLERANCE = {"float32": 1e-4, "float16": 0.1, "bfloat16": 0.5}
 """Nats up to which ways to run a tree may differ: sums are rounded in another order."""
 _FLEX_BLOCK = 128
@@ -185,6 +194,16 @@ def run_packed(
             row = np.where(before < first, tree.position[before], before - first + pack.repeated)
             figures.add(place, tree.ids[place], hidden[_rows(row, model)])
     return Executed(figures.of_tree(tree, pieces), computed, len(packs))
+
+
+def packing_of(model: LoadedModel, limit: int | None = None) -> Packing:
+    """What packs cost this model.
+
+    Args:
+        limit: tokens of a pack; ``None``: as `PACKINGS` says.
+    """
+    packing = PACKINGS.get(model.device.type, PACKINGS["cuda"])
+    return packing if limit is None else replace(packing, limit=limit)
 
 
 def ancestor_mask(end: Ints, device: Any, *, flex: bool) -> Any:
@@ -352,7 +371,7 @@ def _probe(model: LoadedModel) -> None:
     pieces = [Piece(each, 0) for each in ids]
     tree = plan_tree(pieces)
     flat = run_flat(model, pieces).scored
-    packs = plan_packs(tree, tree.tree_tokens)
+    packs = plan_packs(tree, Packing(tree.tree_tokens))
     for shared in (run_trie(model, tree, pieces), run_packed(model, tree, packs, pieces)):
         logprobs, entropies = differences(flat, shared.scored)
         if not max(logprobs, entropies) <= max(10 * _tolerance(model), 1e-2):
@@ -403,7 +422,7 @@ def execute_tree(
         pieces: one or more; what they measure is measured in each way.
         name: what to call the model.
         modes: of `MODES`. Without ``flat`` there is nothing to compare with.
-        pack_limit: tokens of a pack; ``None``: `PACK_TOKENS`.
+        pack_limit: tokens of a pack; ``None``: as `PACKINGS` says.
         repeats: timed runs of each way.
         memory: measure it too. On a CPU this takes one more run of each, which is not timed.
         left_out: handed through to the answer.
@@ -421,8 +440,8 @@ def execute_tree(
     tree = plan_tree(pieces)
     if set(modes) != {FLAT}:
         check_shareable(model, int((tree.start + tree.length).max()))
-    limit = pack_limit or _of_device(PACK_TOKENS, model)
-    packs = plan_packs(tree, limit)
+    packing = packing_of(model, pack_limit)
+    packs = plan_packs(tree, packing)
     runs: dict[str, Callable[[], Executed]] = {
         FLAT: lambda: run_flat(model, pieces),
         TRIE: lambda: run_trie(model, tree, pieces),
@@ -431,7 +450,7 @@ def execute_tree(
     measured = _measure(
         model, {mode: runs[mode] for mode in MODES if mode in modes}, repeats, memory
     )
-    shape = _shape(tree, packs, pieces, limit)
+    shape = _shape(tree, packs, pieces, packing.limit)
     tolerance = _tolerance(model)
     compared = tuple(_compared(each, measured.get(FLAT), shape) for each in measured.values())
     apart = [

@@ -32,9 +32,9 @@ from forkpoint.analysis.pruning_results import PrunedExample, PrunedKind, Prunin
 from forkpoint.analysis.replay import NO_FILTERS, Progress
 from forkpoint.analysis.replay_backend import Codec, Floats, Piece
 from forkpoint.analysis.replay_execution import (
-    PACK_TOKENS,
     Executed,
     check_shareable,
+    packing_of,
     run_flat,
     run_packed,
 )
@@ -79,11 +79,11 @@ def _runner(model: LoadedModel, depth: int) -> Callable[[Sequence[Piece]], Execu
         check_shareable(model, depth)
     except ForkpointError:
         return lambda pieces: run_flat(model, pieces)
-    limit = PACK_TOKENS.get(model.device.type, PACK_TOKENS["cuda"])
+    packing = packing_of(model)
 
     def run(pieces: Sequence[Piece]) -> Executed:
         tree = plan_tree(pieces)
-        return run_packed(model, tree, plan_packs(tree, limit), pieces)
+        return run_packed(model, tree, plan_packs(tree, packing), pieces)
 
     return run
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from forkpoint.analysis.group_trees import GroupForks, GroupTrees, find_group_forks, sort_sequences
 from forkpoint.analysis.replay_backend import Piece, TokenIds
-from forkpoint.analysis.tree import Flags, Ints
+from forkpoint.analysis.tree import Flags, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -241,32 +241,53 @@ class Pack:
     end: Ints
 
 
-def plan_packs(tree: TokenTree, limit: int) -> list[Pack]:
-    """Cut a tree into packs of at most `limit` tokens that repeat as few tokens as possible.
+@dataclass(frozen=True)
+class Packing:
+    """How large packs may be, and what a pack of n tokens costs: overhead + n + n²/dense, in the time
+    of a token.
 
-    A pack begins with the path to its first stretch, so a cut costs that stretch's `start`. Where to
-    cut is found by dynamic programming over the stretches in depth-first order.
-
-    Args:
+    Attributes:
         limit: tokens of a pack; the longest sequence passes through whole all the same.
+        overhead: of a pack, whatever its size: weights are read once more.
+        dense: as many tokens double the time of each, where each is compared with all of its pack
+            and masked after. Infinite where what is masked is not computed.
     """
-    cuts = _cheapest_cuts(tree, max(limit, int((tree.start + tree.length).max())))
+
+    limit: int
+    overhead: float = 0.0
+    dense: float = float("inf")
+
+    def cost(self, tokens: Floats) -> Floats:
+        """Of packs of so many tokens each."""
+        found: Floats = self.overhead + tokens + tokens**2 / self.dense
+        return found
+
+
+def plan_packs(tree: TokenTree, packing: Packing) -> list[Pack]:
+    """Cut a tree into the packs that together cost least.
+
+    A pack begins with the path to its first stretch, so a cut repeats that stretch's `start`. Where to
+    cut is found by dynamic programming over the stretches in depth-first order.
+    """
+    cuts = _cheapest_cuts(tree, packing)
     return [_pack(tree, first, last) for first, last in pairwise(cuts)]
 
 
-def _cheapest_cuts(tree: TokenTree, limit: int) -> list[int]:
+def _cheapest_cuts(tree: TokenTree, packing: Packing) -> list[int]:
     """Where packs begin, and the end of the last one."""
     n = len(tree)
-    repeated = np.zeros(n + 1, dtype=np.int64)  # by how the first j stretches are cut, at best
+    limit = max(packing.limit, int((tree.start + tree.length).max()))
+    cost = np.zeros(n + 1)  # of the first j stretches, cut at best
     begin = np.zeros(n + 1, dtype=np.int64)
     # Stretches i to j - 1 need start[i] + offset[j] - offset[i] tokens.
     needed = tree.start - tree.offset[:-1]
     for j in range(1, n + 1):
         low = int(np.searchsorted(tree.offset[:-1], tree.offset[j] - limit))
-        fits = low + np.flatnonzero(needed[low:j] + tree.offset[j] <= limit)
-        costs = repeated[fits] + tree.start[fits]
+        tokens = needed[low:j] + tree.offset[j]
+        fits = low + np.flatnonzero(tokens <= limit)
+        costs = cost[fits] + packing.cost(tokens[fits - low].astype(np.float64))
         best = int(costs.argmin())  # the first of the cheapest: packs as long as can be
-        repeated[j], begin[j] = costs[best], fits[best]
+        cost[j], begin[j] = costs[best], fits[best]
     cuts = [n]
     while cuts[-1]:
         cuts.append(int(begin[cuts[-1]]))

@@ -117,6 +117,7 @@ def measure_group(load: Load, overlap: float, layers: int, repeats: int) -> dict
         PACKED,
         TRIE,
         execute_tree,
+        packing_of,
         run_flat,
         run_packed,
         run_trie,
@@ -147,7 +148,7 @@ def measure_group(load: Load, overlap: float, layers: int, repeats: int) -> dict
     pieces = [Piece(np.r_[prompt, rest].astype(np.uint32), shared) for rest in rests]
     checked = execute_tree(model, pieces)
     tree = plan_tree(pieces)
-    packs = plan_packs(tree, checked.shape.pack_limit)
+    packs = plan_packs(tree, packing_of(model))
     ways: dict[str, Callable[[], object]] = {
         FLAT: lambda: run_flat(model, pieces),
         TRIE: lambda: run_trie(model, tree, pieces),

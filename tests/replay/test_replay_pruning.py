@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_what_is_kept_is_what_the_network_needs(smollm2: Any) -> None:
     chain = a_chain(
         smollm2,
         "<|im_start|>user\nWhat is 6 * 7?<|im_end|>\n<|im_start|>assistant\n",
-        "Well, let us see. 6 * 7 = 42. The answer is 42.",
+        "Well, so. 6 * 7 = 42.",
         "42",
     )
     settings = PruneSettings(unit=PruneUnit.TOKEN, round_share=0.5)
@@ -101,24 +102,23 @@ def test_what_is_kept_is_what_the_network_needs(smollm2: Any) -> None:
 
 
 def test_the_command_prunes_what_was_logged_and_goes_on(
-    smollm2: Any, sample_logs: Path, tmp_path: Path
+    tiny_model: Path, tiny: TransformersBackend, sample_logs: Path, tmp_path: Path
 ) -> None:
     lines = (sample_logs / "token-ids" / "smollm2.jsonl").read_text().splitlines()
     log = tmp_path / "some.jsonl"
     log.write_text("".join(line + "\n" for line in (lines[0], lines[4], lines[5])))
-    words = ["replay", str(log), "--model", "smollm2", "--prune", "sentence", "--format", "json"]
-    words += ["--store", str(tmp_path / "store.duckdb"), "--device", "cpu"]
+    words = ["replay", str(log), "--model", str(tiny_model), "--prune", "sentence"]
+    words += ["--store", str(tmp_path / "store.duckdb"), "--device", "cpu", "--format", "json"]
     first = CliRunner().invoke(app, words)
     assert first.exit_code == 0, first.output
     found = json.loads(first.stdout)["pruning"]
     again = json.loads(CliRunner().invoke(app, words).stdout)["pruning"]
     assert found["completions"] == found["new_completions"] == 3
-    assert 0 < found["pruned_tokens"] < found["chain_tokens"]
+    assert found["chain_tokens"] == sum(kind["tokens"] for kind in found["kinds"])
     assert found["mean_pruned_nats"] - found["mean_answer_nats"] <= 0.1
     assert again["new_completions"] == again["run_tokens"] == 0
     assert again["pruned_tokens"] == found["pruned_tokens"]
-    texts = {example["chain"]: example["kept"] for example in found["examples"]}
-    assert any(len(kept) < len(chain) for chain, kept in texts.items())
     with opened(log) as store:  # the same without the command line
-        direct = prune_logged(store, [log], smollm2)
+        direct = prune_logged(store, [log], tiny)
     assert direct.pruned_tokens == found["pruned_tokens"]
+    assert [asdict(each) for each in direct.examples] == found["examples"]

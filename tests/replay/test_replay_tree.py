@@ -54,7 +54,7 @@ from forkpoint.analysis.replay_execution import (
 from forkpoint.analysis.replay_model import CHUNK_TOKENS, LoadedModel, TransformersBackend
 from forkpoint.analysis.replay_sequences import TOKEN_IDS, ReplaySequence
 from forkpoint.analysis.replay_source import find_model
-from forkpoint.analysis.replay_tree import TokenTree, ancestors, plan_packs, plan_tree
+from forkpoint.analysis.replay_tree import Packing, TokenTree, ancestors, plan_packs, plan_tree
 from forkpoint.analysis.store import Store
 from forkpoint.errors import ForkpointError
 
@@ -136,7 +136,7 @@ def test_a_stretch_ends_where_sequences_part_and_where_one_of_them_ends() -> Non
 def test_a_tree_of_a_thousand_levels_is_planned() -> None:
     tree = plan_tree([piece([1] * n + [2]) for n in range(1, 1200)])
     assert tree.tree_tokens == 1199 + 1199
-    packs = plan_packs(tree, 1300)
+    packs = plan_packs(tree, Packing(1300))
     assert all(len(pack.tokens) <= 1300 for pack in packs)
     assert sum(len(pack.tokens) - pack.repeated for pack in packs) == tree.tree_tokens
 
@@ -148,7 +148,7 @@ def test_packs_cover_the_tree_and_each_token_sees_its_ancestors(
     tree = plan_tree(given_pieces)
     longest = max(len(each.ids) for each in given_pieces)
     own: list[int] = []
-    for pack in plan_packs(tree, limit):
+    for pack in plan_packs(tree, Packing(limit)):
         assert len(pack.tokens) <= max(limit, longest)
         own += pack.tokens[pack.repeated :].tolist()
         mask = ancestors(pack.end)
@@ -158,23 +158,35 @@ def test_packs_cover_the_tree_and_each_token_sees_its_ancestors(
     assert own == list(range(tree.tree_tokens))
 
 
-@given(pieces(most=6, longest=6), st.integers(1, 20))
-def test_no_other_cuts_repeat_fewer_tokens(given_pieces: list[Piece], limit: int) -> None:
+@given(
+    pieces(most=6, longest=6),
+    st.integers(1, 20),
+    st.sampled_from([0.0, 2.0, 50.0]),
+    st.sampled_from([math.inf, 4.0, 0.5]),
+)
+def test_no_other_cuts_cost_less(
+    given_pieces: list[Piece], limit: int, overhead: float, dense: float
+) -> None:
     tree = plan_tree(given_pieces)
     limit = max(limit, max(len(each.ids) for each in given_pieces))
-    packs = plan_packs(tree, limit)
+    packs = plan_packs(tree, Packing(limit, overhead, dense))
 
     def tokens(cuts: Sequence[int]) -> list[int]:
         bounds = [0, *cuts, len(tree)]
         return [int(tree.start[a] + tree.offset[b] - tree.offset[a]) for a, b in pairwise(bounds)]
 
+    def cost(sizes: Sequence[int]) -> float:
+        return sum(overhead + n + n * n / dense for n in sizes)
+
     every = [
-        sum(tokens(cuts))
+        cost(tokens(cuts))
         for n in range(len(tree))
         for cuts in combinations(range(1, len(tree)), n)
         if max(tokens(cuts)) <= limit
     ]
-    assert sum(len(pack.tokens) for pack in packs) == min(every)
+    assert cost([len(pack.tokens) for pack in packs]) == pytest.approx(min(every))
+    if not overhead and math.isinf(dense):  # what is left to cost is what is repeated
+        assert sum(len(pack.tokens) for pack in packs) == min(every)
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +234,7 @@ def test_all_ways_give_the_whole_distribution_of_the_network(
 ) -> None:
     given_pieces = random_pieces(seed)
     tree = plan_tree(given_pieces)
-    packs = plan_packs(tree, limit)
+    packs = plan_packs(tree, Packing(limit))
     runs = (
         run_flat(model, given_pieces, top=VOCABULARY),
         run_trie(model, tree, given_pieces, top=VOCABULARY),
@@ -385,7 +397,7 @@ def test_the_block_mask_has_the_rule_of_the_dense_one(
     torch = pytest.importorskip("torch")
     from torch.nn.attention.flex_attention import create_mask
 
-    for pack in plan_packs(plan_tree(given_pieces), limit):
+    for pack in plan_packs(plan_tree(given_pieces), Packing(limit)):
         n = len(pack.tokens)
         dense = ancestor_mask(pack.end, "cpu", flex=False)
         rule = ancestor_rule(pack.end, "cpu")
@@ -398,7 +410,7 @@ def test_the_block_mask_has_the_rule_of_the_dense_one(
 def test_the_block_mask_leaves_out_blocks_of_other_branches() -> None:
     pytest.importorskip("torch")
     tree = plan_tree([piece([1, *[2 + n] * 255]) for n in range(2)])
-    (pack,) = plan_packs(tree, 1000)
+    (pack,) = plan_packs(tree, Packing(1000))
     end = np.r_[pack.end, np.arange(511, 512) + 1]
     blocks = ancestor_mask(end, "cpu", flex=True).to_dense()[0, 0].tolist()
     # The second branch attends to the first block, which holds the trunk, and to its own.
@@ -412,7 +424,7 @@ def test_packs_run_with_flex_attention_as_on_cuda(
     torch = pytest.importorskip("torch")
     given_pieces = random_pieces(4)
     tree = plan_tree(given_pieces)
-    packs = plan_packs(tree, 60)
+    packs = plan_packs(tree, Packing(60))
     flat = run_flat(model, given_pieces)
     # All that a CUDA device changes is this question; tensors go where the weights are.
     monkeypatch.setattr("forkpoint.analysis.replay_execution._has_flex", lambda model: True)
