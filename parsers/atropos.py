@@ -33,6 +33,7 @@ from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log, data
 from forkpoint.parsers.raw_json import complete, decode
 from forkpoint.parsers.record_names import RecordNames
 from forkpoint.parsers.records import Call, Record, Scores, Trace
+from forkpoint.parsers.sampled_messages import role_of
 
 _MASKED = -100
 _MASKED_LOGPROB = 1.0
@@ -56,12 +57,7 @@ class _Group(msgspec.Struct):
                 raise ValueError(f"{len(values)} {name} for {len(self.tokens)} sequences")
 
 
-class _Role(msgspec.Struct):
-    role: str
-
-
 _DECODER = msgspec.json.Decoder(_Group)
-_ROLE = msgspec.json.Decoder(_Role)
 
 
 class _Run(NamedTuple):
@@ -213,7 +209,7 @@ def _sampled_runs(
     """The runs that a model wrote, each with the messages it is the end of."""
     if not messages:
         return [_Run(start, end, None) for start, end in runs]
-    roles = [decode(message, _ROLE, "messages").role for message in messages]
+    roles = [role_of(message) for message in messages]
     by_model = roles[-1] in _MODEL_ROLES
     if not by_model and len(messages) > 1:
         runs = [run for run in runs if run[1] < n_tokens]

@@ -19,22 +19,22 @@ They look much like Mooncake's traces, which have none of the conversation's fie
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from forkpoint.parsers.base import ROOT, Tree
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
-from forkpoint.parsers.records import Call, Issue, Record, Tokens, Trace, Usage
+from forkpoint.parsers.base import Tree
+from forkpoint.parsers.hashed_blocks import block_prompt, check_length
+from forkpoint.parsers.local_clock import from_epoch
+from forkpoint.parsers.logs import Head, Line, Log, decode_json, read_each
+from forkpoint.parsers.record_names import record_digest
+from forkpoint.parsers.records import Call, Record, Tokens, Trace, Usage
 
 BLOCK_SIZE = 16
 
 _NO_PARENT = -1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
 
 _CUT_FIRST_LINE = re.compile(
@@ -54,11 +54,7 @@ class _Request(msgspec.Struct):
     timestamp: _Seconds | None = None
 
     def __post_init__(self) -> None:
-        if abs(self.input_length - len(self.hash_ids) * BLOCK_SIZE) >= BLOCK_SIZE:
-            raise ValueError(
-                f"input_length {self.input_length} does not fit {len(self.hash_ids)} blocks "
-                f"of {BLOCK_SIZE} tokens"
-            )
+        check_length(self.input_length, len(self.hash_ids), BLOCK_SIZE, "input_length")
 
 
 _DECODER = msgspec.json.Decoder(_Request)
@@ -85,24 +81,7 @@ class Bailian:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call a line, and a trace for each conversation."""
-        scope = ""
-        roots: dict[int | str, int | str] = {}
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                request = decode_json(line.data, _DECODER, _Request)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-                continue
-            digest = hashlib.sha256(line.data.strip()).hexdigest()
-            scope = scope or digest[:16]
-            root, is_new = _root(request, roots)
-            trace = f"{scope}/{root}"
-            if is_new:
-                yield Trace(id=trace, project=log.path.name.partition(".json")[0])
-            yield _call(request, line, digest, scope, trace, tree)
+        yield from read_each(log.lines(), _Reading(log, tree).records)
 
 
 def _identify_record(record: dict[str, Any]) -> str | None:
@@ -113,30 +92,53 @@ def _identify_record(record: dict[str, Any]) -> str | None:
     return "each line has a request's hash_ids and parent_chat_id"
 
 
-def _root(request: _Request, roots: dict[int | str, int | str]) -> tuple[int | str, bool]:
-    """The conversation's first request, and whether the conversation is new."""
-    parent = request.parent_chat_id
-    if parent is None or parent == _NO_PARENT:
-        root: int | str = request.chat_id
-        is_new = root not in roots
-    else:
-        is_new = parent not in roots
-        root = roots.setdefault(parent, parent)
-    roots[request.chat_id] = root
-    return root, is_new
+class _Reading:
+    """One file being read."""
+
+    def __init__(self, log: Log, tree: Tree) -> None:
+        self._tree = tree
+        self._project = log.path.name.partition(".json")[0]
+        self._scope = ""
+        """Names the file, by its first record."""
+        self._roots: dict[int | str, int | str] = {}
+        """The first request of each request's conversation."""
+
+    def records(self, line: Line) -> Iterator[Record]:
+        """The call that a line is, after its conversation's trace if that is new.
+
+        Raises:
+            ValueError, RecursionError: it is no request.
+        """
+        request = decode_json(line.data, _DECODER, _Request)
+        digest = record_digest(line.data).hex()
+        self._scope = self._scope or digest[:16]
+        root, is_new = self._root(request)
+        trace = f"{self._scope}/{root}"
+        if is_new:
+            yield Trace(id=trace, project=self._project)
+        yield _call(request, line, digest, self._scope, trace, self._tree)
+
+    def _root(self, request: _Request) -> tuple[int | str, bool]:
+        """The conversation's first request, and whether the conversation is new."""
+        parent = request.parent_chat_id
+        if parent is None or parent == _NO_PARENT:
+            root: int | str = request.chat_id
+            is_new = root not in self._roots
+        else:
+            is_new = parent not in self._roots
+            root = self._roots.setdefault(parent, parent)
+        self._roots[request.chat_id] = root
+        return root, is_new
 
 
 def _call(request: _Request, line: Line, digest: str, scope: str, trace: str, tree: Tree) -> Call:
-    in_blocks = min(request.input_length, len(request.hash_ids) * BLOCK_SIZE)
-    started_at = None
-    if request.timestamp is not None:
-        started_at = _EPOCH + timedelta(seconds=request.timestamp)
+    n_tokens = request.input_length
     return Call(
         identity=(scope, f"{line.line}:{digest}"),
         trace=trace,
         line=line.line,
         offset=line.offset,
-        prompt=tree.extend_blocks(ROOT, scope, request.hash_ids, BLOCK_SIZE, in_blocks),
-        started_at=started_at,
-        usage=Usage(input_tokens=request.input_length, output_tokens=request.output_length),
+        prompt=block_prompt(tree, scope, request.hash_ids, BLOCK_SIZE, n_tokens),
+        started_at=from_epoch(request.timestamp),
+        usage=Usage(input_tokens=n_tokens, output_tokens=request.output_length),
     )

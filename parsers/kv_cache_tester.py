@@ -22,22 +22,21 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 
-from forkpoint.parsers.base import ROOT, Tree
+from forkpoint.parsers.base import Tree
 from forkpoint.parsers.document import open_document
+from forkpoint.parsers.hashed_blocks import BlockSize, block_prompt, check_length
+from forkpoint.parsers.local_clock import from_epoch
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
 from forkpoint.parsers.records import Call, Issue, Record, Tokens, Trace, Usage
 
 T = TypeVar("T")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_SECONDS = 253_402_300_799
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=_MAX_SECONDS)]
-_BlockSize = Annotated[int, msgspec.Meta(ge=1, le=2**24)]
 _SUBAGENT = "subagent"
 
 _BEGINNING = re.compile(
@@ -50,13 +49,13 @@ _BEGINNING = re.compile(
 
 class _Session(msgspec.Struct):
     requests: list[msgspec.Raw]
-    block_size: _BlockSize
+    block_size: BlockSize
     id: str | None = None
 
 
 class _LenientSession(msgspec.Struct):
     requests: list[Any]
-    block_size: _BlockSize
+    block_size: BlockSize
     id: str | None = None
 
 
@@ -204,23 +203,19 @@ class _Reader:
 
     def _call(self, element: Any, agent: _Agent) -> Call:
         request = _decoded(element, _REQUEST_DECODER, _Request)
-        size, n_blocks = self.session.block_size, len(request.hash_ids)
-        if abs(request.input_tokens - n_blocks * size) >= size:
-            raise ValueError(
-                f"{request.input_tokens} input tokens do not fit {n_blocks} blocks of {size} tokens"
-            )
-        seconds = _sum(agent.starts_at, request.t)
-        in_blocks = min(request.input_tokens, n_blocks * size)
+        size, ids, n_tokens = self.session.block_size, request.hash_ids, request.input_tokens
+        check_length(n_tokens, len(ids), size, "in")
+        started_at = from_epoch(_sum(agent.starts_at, request.t))
         return Call(
             identity=(self.scope, str(self.place.line)),
             trace=agent.trace,
             line=self.place.line,
             offset=self.place.offset,
-            prompt=self.tree.extend_blocks(ROOT, self.scope, request.hash_ids, size, in_blocks),
-            started_at=None if seconds is None else _EPOCH + timedelta(seconds=seconds),
+            prompt=block_prompt(self.tree, self.scope, ids, size, n_tokens),
+            started_at=started_at,
             duration_s=request.api_time,
             # No model: a price for it would make recorded lengths look like a bill.
-            usage=Usage(input_tokens=request.input_tokens, output_tokens=request.output_tokens),
+            usage=Usage(input_tokens=n_tokens, output_tokens=request.output_tokens),
             sidechain=agent.sidechain,
         )
 

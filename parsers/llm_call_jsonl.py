@@ -24,9 +24,9 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
+from forkpoint.parsers.logs import Head, Line, Log, decode_json, read_each
 from forkpoint.parsers.record_names import RecordNames
-from forkpoint.parsers.records import Call, Issue, Record, Trace
+from forkpoint.parsers.records import Call, Record, Trace
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
@@ -78,19 +78,15 @@ class LlmCallJsonl:
         """Yield one call a line, and a trace per session."""
         names = RecordNames(log.checkpoint)
         sessions: set[str] = set()
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                call = _call(line, tree, names)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-                continue
+
+        def read(line: Line) -> Iterator[Record]:
+            call = _call(line, tree, names)
             if call.trace not in sessions:
                 sessions.add(call.trace)
                 yield Trace(id=call.trace)
             yield call
+
+        yield from read_each(log.lines(), read)
         log.checkpoint = names.checkpoint()
 
 

@@ -21,17 +21,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from forkpoint.parsers.base import ROOT, Tree
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
+from forkpoint.parsers.base import Tree
+from forkpoint.parsers.hashed_blocks import block_prompt
+from forkpoint.parsers.local_clock import from_epoch
+from forkpoint.parsers.logs import Head, Line, Log, decode_json, read_each
 from forkpoint.parsers.record_names import record_digest
-from forkpoint.parsers.records import Call, Issue, Record, Tokens, Trace, Usage
+from forkpoint.parsers.records import Call, Record, Tokens, Trace, Usage
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
 
 _CUT_FIRST_LINE = re.compile(
@@ -83,22 +83,19 @@ class LMCache:
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call a lookup, and a trace for the file."""
         trace = log.checkpoint.decode("ascii")
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                lookup = decode_json(line.data, _DECODER, _Lookup)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-                continue
+
+        def read(line: Line) -> Iterator[Record]:
+            nonlocal trace
+            lookup = decode_json(line.data, _DECODER, _Lookup)
             if not lookup.seq_len:
-                continue  # A lookup of nothing.
+                return  # A lookup of nothing.
             digest = record_digest(line.data).hex()
             if not trace:
                 trace = digest[:16]
                 yield Trace(id=trace, project=log.path.name.partition(".json")[0])
             yield _call(lookup, line, digest, trace, tree)
+
+        yield from read_each(log.lines(), read)
         log.checkpoint = trace.encode("ascii")
 
 
@@ -112,16 +109,13 @@ def _identify_record(record: dict[str, Any]) -> str | None:
 def _call(lookup: _Lookup, line: Line, digest: str, trace: str, tree: Tree) -> Call:
     size, hashes = lookup.chunk_size, lookup.chunk_hashes
     scope = f"lmcache/{lookup.model_name}/{size}"
-    started_at = None
-    if lookup.timestamp is not None:
-        started_at = _EPOCH + timedelta(seconds=lookup.timestamp)
     return Call(
         identity=("", digest),
         trace=trace,
         line=line.line,
         offset=line.offset,
-        prompt=tree.extend_blocks(ROOT, scope, hashes, size, len(hashes) * size),
-        started_at=started_at,
+        prompt=block_prompt(tree, scope, hashes, size, lookup.seq_len),
+        started_at=from_epoch(lookup.timestamp),
         # No model: a served model has no price, and one of that name may have one elsewhere.
         usage=Usage(input_tokens=lookup.seq_len),
     )

@@ -1,4 +1,5 @@
-"""Clocks without a zone: logs whose times are local, beside a response that has its time in UTC."""
+"""Times that are no ISO 8601 with a zone: what a local clock showed, beside a response that has its
+time in UTC; and seconds since the beginning of 1970."""
 
 from __future__ import annotations
 

@@ -18,7 +18,6 @@ Bailian traces (16-token blocks, seconds, `chat_id`, `type`) look alike and are 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,16 +25,17 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from forkpoint.parsers.base import ROOT, Tree
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, decode_json
-from forkpoint.parsers.records import Call, Issue, Record, Tokens, Trace, Usage
+from forkpoint.parsers.base import Tree
+from forkpoint.parsers.hashed_blocks import BlockSize, block_prompt, check_length
+from forkpoint.parsers.logs import Head, Line, Log, decode_json, read_each
+from forkpoint.parsers.record_names import record_digest
+from forkpoint.parsers.records import Call, Record, Tokens, Trace, Usage
 
 DEFAULT_BLOCK_SIZE = 512
 """Tokens in a block of the published traces, which do not state it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799_999)]
-_BlockSize = Annotated[int, msgspec.Meta(ge=1, le=2**24)]
 
 _CUT_FIRST_LINE = re.compile(
     rb'\s*+\{(?:\s*+"(?!chat_id|parent_chat_id|type|turn)\w++"\s*+:\s*+(?:"[^"\\]*+"|[-+.\w]++)\s*+,)*+'
@@ -49,16 +49,11 @@ class _Request(msgspec.Struct):
     input_length: Tokens
     output_length: Tokens | None = None
     timestamp: _Milliseconds | None = None
-    block_size: _BlockSize = DEFAULT_BLOCK_SIZE
+    block_size: BlockSize = DEFAULT_BLOCK_SIZE
     session_id: str | int | None = None
 
     def __post_init__(self) -> None:
-        excess = self.input_length - len(self.hash_ids) * self.block_size
-        if abs(excess) >= self.block_size:
-            raise ValueError(
-                f"input_length {self.input_length} does not fit {len(self.hash_ids)} blocks "
-                f"of {self.block_size} tokens"
-            )
+        check_length(self.input_length, len(self.hash_ids), self.block_size, "input_length")
 
 
 _DECODER = msgspec.json.Decoder(_Request)
@@ -85,25 +80,9 @@ class Mooncake:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call a line, and a trace for the file or for each session in it."""
-        scope = log.checkpoint.decode("ascii")
-        traces: set[str] = set()
-        for line in log.lines():
-            if isinstance(line, Issue):
-                yield line
-                continue
-            try:
-                request = decode_json(line.data, _DECODER, _Request)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-                continue
-            digest = hashlib.sha256(line.data.strip()).hexdigest()
-            scope = scope or digest[:16]
-            call = _call(request, line, digest, scope, tree)
-            if call.trace not in traces:
-                traces.add(call.trace)
-                yield Trace(id=call.trace, project=log.path.name.partition(".json")[0])
-            yield call
-        log.checkpoint = scope.encode("ascii")
+        reading = _Reading(log, tree)
+        yield from read_each(log.lines(), reading.records)
+        log.checkpoint = reading.scope.encode("ascii")
 
 
 def _identify_record(record: dict[str, Any]) -> str | None:
@@ -114,9 +93,34 @@ def _identify_record(record: dict[str, Any]) -> str | None:
     return "each line has a request's hash_ids and input_length"
 
 
+class _Reading:
+    """One file being read."""
+
+    def __init__(self, log: Log, tree: Tree) -> None:
+        self.scope = log.checkpoint.decode("ascii")
+        """Names the file, by its first record."""
+        self._tree = tree
+        self._project = log.path.name.partition(".json")[0]
+        self._traces: set[str] = set()
+
+    def records(self, line: Line) -> Iterator[Record]:
+        """The call that a line is, after its trace if that is new.
+
+        Raises:
+            ValueError, RecursionError: it is no request.
+        """
+        request = decode_json(line.data, _DECODER, _Request)
+        digest = record_digest(line.data).hex()
+        self.scope = self.scope or digest[:16]
+        call = _call(request, line, digest, self.scope, self._tree)
+        if call.trace not in self._traces:
+            self._traces.add(call.trace)
+            yield Trace(id=call.trace, project=self._project)
+        yield call
+
+
 def _call(request: _Request, line: Line, digest: str, scope: str, tree: Tree) -> Call:
-    size, n_blocks = request.block_size, len(request.hash_ids)
-    in_blocks = min(request.input_length, n_blocks * size)
+    size, n_tokens = request.block_size, request.input_length
     # Session ids, like block ids, are numbered within one trace.
     trace = scope if request.session_id is None else f"{scope}/{request.session_id}"
     started_at = None
@@ -127,7 +131,7 @@ def _call(request: _Request, line: Line, digest: str, scope: str, tree: Tree) ->
         trace=trace,
         line=line.line,
         offset=line.offset,
-        prompt=tree.extend_blocks(ROOT, scope, request.hash_ids, size, in_blocks),
+        prompt=block_prompt(tree, scope, request.hash_ids, size, n_tokens),
         started_at=started_at,
-        usage=Usage(input_tokens=request.input_length, output_tokens=request.output_length),
+        usage=Usage(input_tokens=n_tokens, output_tokens=request.output_length),
     )

@@ -35,6 +35,7 @@ from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.message_paths import MessagePaths
 from forkpoint.parsers.raw_json import decode
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Scores, Tokens, Trace, Usage
+from forkpoint.parsers.sampled_messages import role_of
 
 _TRAINING_BEGINS = re.compile(
     rb'\s*+\{\s*+"training_step"\s*+:\s*+-?\d++\s*+,\s*+"epoch"\s*+:\s*+-?\d++\s*+,'
@@ -46,10 +47,6 @@ _EVAL_BEGINS = re.compile(
 _EVAL_FIELDS = frozenset({"termination_reason", "is_correct", "session_id", "trajectories"})
 
 _TokenId = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
-
-
-class _Role(msgspec.Struct):
-    role: str
 
 
 class _ModelOutput(msgspec.Struct):
@@ -96,7 +93,6 @@ class _Episode(msgspec.Struct):
 _EPISODE = msgspec.json.Decoder(_Episode)
 _TRAJECTORY = msgspec.json.Decoder(_Trajectory)
 _IDS = msgspec.json.Decoder(list[_TokenId])
-_ROLE = msgspec.json.Decoder(_Role)
 _STEP = msgspec.json.Decoder(_Step)
 
 
@@ -236,7 +232,7 @@ def _conversation(
     nodes, answer = [ROOT], None
     for index, message in enumerate(messages):
         nodes.append(paths.step(nodes[-1], message))
-        if decode(message, _ROLE, "message").role == "assistant":
+        if role_of(message) == "assistant":
             answer = index
     # What comes after the last response is not of this step.
     return (nodes[-1], None) if answer is None else (nodes[answer], nodes[answer + 1])

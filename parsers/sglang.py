@@ -25,13 +25,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from forkpoint.parsers.base import Tree
 from forkpoint.parsers.envelope import moment_of
+from forkpoint.parsers.local_clock import from_epoch
 from forkpoint.parsers.logs import Head, Line, Log, read_each
 from forkpoint.parsers.raw_json import decode, decode_text
 from forkpoint.parsers.record_names import record_digest
@@ -50,7 +51,6 @@ _EVENT_BEGINS = re.compile(
     rb'\{\s*+"timestamp"\s*+:\s*+"[^"]{1,40}"\s*+,\s*+"event"\s*+:\s*+"request\.(?:received|finished)"'
 )
 _METRICS_BEGIN = re.compile(rb'\{\s*+"request_parameters"\s*+:\s*+"')
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CUT = 2048
 """Characters or elements above which log level 2 cuts."""
 
@@ -247,7 +247,7 @@ def _times(
     """
     received = asked.received_time or about.request_received_ts
     if received is not None:
-        return _EPOCH + timedelta(seconds=received), about.e2e_latency
+        return from_epoch(received), about.e2e_latency
     if not record.timestamp:
         return None, about.e2e_latency
     ended = moment_of({"timestamp": record.timestamp}, "timestamp")

@@ -45,6 +45,7 @@ from forkpoint.parsers.raw_json import (
 )
 from forkpoint.parsers.record_names import RecordNames
 from forkpoint.parsers.records import Call, Kind, Record, Trace, Usage
+from forkpoint.parsers.sampled_messages import role_of
 
 _CUT_FIRST_LINE = re.compile(
     rb'\s*+\{\s*+"example_id"\s*+:\s*+(?:-?\d++|"[^"\\]*+")\s*+,\s*+"prompt"\s*+:\s*+["\[]'
@@ -91,17 +92,12 @@ class _Metadata(msgspec.Struct):
     model: str | None = None
 
 
-class _Role(msgspec.Struct):
-    role: str
-
-
 class _Times(NamedTuple):
     started_at: datetime | None
     duration_s: float | None
 
 
 _ROW = msgspec.json.Decoder(_Row)
-_ROLE = msgspec.json.Decoder(_Role)
 _METADATA = msgspec.json.Decoder(_Metadata)
 
 
@@ -233,7 +229,7 @@ class _Reading:
             return [*steps, (role, self._tree.extend(node, Kind.TEXT, role, text))]
         for message in decode_list(raw, "messages") if is_list(raw) else [raw]:
             node = self._paths.step(node, message)
-            steps.append((decode(message, _ROLE, "message").role, node))
+            steps.append((role_of(message), node))
         return steps
 
 
