@@ -25,18 +25,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
 import msgspec
 
 from forkpoint.parsers.agent_session import disjoint_usage, known_cost, provider_named
-from forkpoint.parsers.api_bodies import BodyPaths, Exchange
-from forkpoint.parsers.api_log import choice_records
+from forkpoint.parsers.api_bodies import Exchange
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.envelope import Envelope, moment_of, provider_of
 from forkpoint.parsers.export_rows import first_row, parsed_rows
+from forkpoint.parsers.exported_calls import ExchangedCalls
 from forkpoint.parsers.logs import Head, Line, Log
 from forkpoint.parsers.raw_json import (
     Fields,
@@ -78,17 +77,6 @@ class _Row(msgspec.Struct):
 _ROW = msgspec.json.Decoder(_Row, strict=False)
 
 
-@dataclass
-class _File:
-    """One file being read."""
-
-    tree: Tree
-    traces: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.paths = BodyPaths(self.tree)
-
-
 class Helicone:
     """Reads Helicone's requests; see the module's docstring."""
 
@@ -111,11 +99,10 @@ class Helicone:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call a paid request, and the traces."""
-        file = _File(tree)
-        yield from parsed_rows(log, partial(_records, file=file))
+        yield from parsed_rows(log, partial(_records, calls=ExchangedCalls(tree)))
 
 
-def _records(row: Line, file: _File) -> Iterator[Record]:
+def _records(row: Line, calls: ExchangedCalls) -> Iterator[Record]:
     """The call that a row is, and its trace if that is new.
 
     Raises:
@@ -160,14 +147,8 @@ def _records(row: Line, file: _File) -> Iterator[Record]:
         usage=exchange.usage or usage,
         logged_cost_usd=_cost(numbers, own),
     )
-    prompt = file.paths.prompt(exchange, f"prompt of {key}")
-    ends = file.paths.completions(exchange, prompt)
-    if trace not in file.traces:
-        file.traces.add(trace)
-        yield Trace(id=trace, title=word_of(properties, "Helicone-Session-Name"))
-    call = msgspec.structs.replace(call, prompt=prompt, completion=ends[0] if ends else None)
-    yield call
-    yield from choice_records(file.tree, call, exchange.choices, ends)
+    named = Trace(id=trace, title=word_of(properties, "Helicone-Session-Name"))
+    yield from calls.records(call, named, exchange, key)
 
 
 def _output(numbers: _Row) -> int | None:

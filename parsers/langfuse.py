@@ -25,21 +25,18 @@ https://github.com/langfuse/langfuse 0ea65da (``packages/shared/src/domain/obser
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 import msgspec
 
 from forkpoint.parsers.agent_session import known_cost, provider_named, seconds_between
-from forkpoint.parsers.api_log import Choice, choice_records
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.envelope import moment_of
 from forkpoint.parsers.export_rows import export_rows, first_row
+from forkpoint.parsers.exported_calls import ObservedCalls
 from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.langfuse_usage import usage_of
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
-from forkpoint.parsers.message_dialects import read
-from forkpoint.parsers.message_paths import MessagePaths
 from forkpoint.parsers.observed_messages import (
     completion_messages,
     prompt_messages,
@@ -57,7 +54,7 @@ from forkpoint.parsers.raw_json import (
     text_of,
 )
 from forkpoint.parsers.record_names import record_digest
-from forkpoint.parsers.records import Call, Issue, Kind, Record, Trace, Usage
+from forkpoint.parsers.records import Call, Issue, Record, Trace, Usage
 from forkpoint.parsers.spans import json_object, unpacked
 from forkpoint.parsers.twin_calls import Key, Seen, twins
 
@@ -117,20 +114,6 @@ _COUNTS = {
 _COSTS = ("totalCost", "total_cost", "calculatedTotalCost", "calculated_total_cost")
 
 
-@dataclass
-class _File:
-    """What is known of one file's observations."""
-
-    tree: Tree
-    seen: dict[Key, Seen] = field(default_factory=dict)
-    left_out: set[Key] = field(default_factory=set)
-    """Generations that another one describes, too."""
-    traces: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.paths = MessagePaths(self.tree, read)
-
-
 class Langfuse:
     """Reads Langfuse exports; see the module's docstring."""
 
@@ -159,22 +142,23 @@ class Langfuse:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call a generation, and the traces."""
-        file = _File(tree)
+        seen: dict[Key, Seen] = {}
         for row in _observations(log):
             if isinstance(row, Line):
-                _outline(row, file)
-        file.left_out = twins(file.seen, _CALL, _BETWEEN)
-        log.merged = len(file.left_out)
+                _outline(row, seen)
+        left_out = twins(seen, _CALL, _BETWEEN)
+        log.merged = len(left_out)
+        calls = ObservedCalls(tree)
         for row in _observations(log):
             if isinstance(row, Issue):
                 yield row
                 continue
             if isinstance(row, _TraceHead):
-                yield from _trace_of_head(row, file)
+                yield from _trace_of_head(row, calls)
                 continue
             log.offset = row.offset
             try:
-                records = list(_records(row, file))
+                records = list(_records(row, calls, left_out))
             except BAD_RECORD as error:
                 yield row.issue(error)
             else:
@@ -237,28 +221,28 @@ def _of_trace(row: Line) -> Iterator[Line | _TraceHead]:
         yield Line(each.data, number, row.offset + each.offset)
 
 
-def _outline(row: Line, file: _File) -> None:
+def _outline(row: Line, seen: dict[Key, Seen]) -> None:
     """Note how an observation hangs together with others. One that cannot be read is noted later."""
     try:
-        seen = decode(row.data, _OUTLINE, "observation")
-        seen.type = seen.type and seen.type.upper()
-        counted = seen.type == _CALL and _usage(decode_fields(row.data)) is not None
+        outline = decode(row.data, _OUTLINE, "observation")
+        type_ = outline.type and outline.type.upper()
+        counted = type_ == _CALL and _usage(decode_fields(row.data)) is not None
     except BAD_RECORD:
         return
-    if seen.id is not None:
-        file.seen[seen.trace_of, seen.id] = Seen(seen.type, seen.parent, counted)
+    if outline.id is not None:
+        seen[outline.trace_of, outline.id] = Seen(type_, outline.parent, counted)
 
 
 # ---- Records --------------------------------------------------------------------------------------
 
 
-def _trace_of_head(head: _TraceHead, file: _File) -> Iterator[Record]:
+def _trace_of_head(head: _TraceHead, calls: ObservedCalls) -> Iterator[Record]:
     if head.id:
-        file.traces.add(head.id)
+        calls.traces.add(head.id)
         yield Trace(id=head.id, project=head.projectId or head.project_id, title=head.name)
 
 
-def _records(row: Line, file: _File) -> Iterator[Record]:
+def _records(row: Line, calls: ObservedCalls, left_out: set[Key]) -> Iterator[Record]:
     """The call that an observation is, and its trace if that is new.
 
     Raises:
@@ -269,7 +253,7 @@ def _records(row: Line, file: _File) -> Iterator[Record]:
         return
     own = text_of(fields, "id") or record_digest(row.data).hex()[:32]
     trace = text_of(fields, "traceId", "trace_id")
-    if (trace or "", own) in file.left_out:
+    if (trace or "", own) in left_out:
         return
     trace = trace or own
     usage = _usage(fields)
@@ -278,7 +262,7 @@ def _records(row: Line, file: _File) -> Iterator[Record]:
     if usage is None and (failed or made is None):
         return  # Nothing shows that it was answered.
     attributes = _attributes(fields, row)
-    choices = [] if made is None else completion_messages(made)
+    answers = [] if made is None else completion_messages(made)
     response_id = _word_of(attributes, *_RESPONSE_IDS)
     started = moment_of(fields, "startTime", "start_time")
     call = Call(
@@ -298,18 +282,9 @@ def _records(row: Line, file: _File) -> Iterator[Record]:
     before = _word_of(attributes, _CONTINUES)
     if messages and before is not None and before.startswith("resp_"):
         messages = with_unlogged(messages, before)
-    if messages:
-        prompt = file.paths.follow(ROOT, messages)
-    else:
-        prompt = file.tree.extend(ROOT, Kind.UNLOGGED, "", f"prompt of {trace}/{own}")
-    ends = [file.paths.follow(prompt, choice) for choice in choices]
-    if trace not in file.traces:
-        file.traces.add(trace)
-        project = text_of(fields, "projectId", "project_id")
-        yield Trace(id=trace, project=project, title=_word_of(fields, "traceName", "trace_name"))
-    call = msgspec.structs.replace(call, prompt=prompt, completion=ends[0] if ends else None)
-    yield call
-    yield from choice_records(file.tree, call, [Choice([]) for _ in ends], ends)
+    project = _word_of(fields, "projectId", "project_id")
+    named = Trace(id=trace, project=project, title=_word_of(fields, "traceName", "trace_name"))
+    yield from calls.records(call, named, messages, answers, f"{trace}/{own}")
 
 
 def _usage(fields: Fields) -> Usage | None:

@@ -26,21 +26,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 import msgspec
 
 from forkpoint.parsers.agent_session import known_cost, provider_named, seconds_between
-from forkpoint.parsers.api_log import Choice, choice_records
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.envelope import moment_of
 from forkpoint.parsers.export_rows import export_rows, first_row
+from forkpoint.parsers.exported_calls import ObservedCalls
 from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.litellm_response import response_usage
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
-from forkpoint.parsers.message_dialects import read
-from forkpoint.parsers.message_paths import MessagePaths
 from forkpoint.parsers.observed_messages import completion_messages, prompt_messages
 from forkpoint.parsers.raw_json import (
     Fields,
@@ -56,7 +53,7 @@ from forkpoint.parsers.raw_json import (
     word_of,
 )
 from forkpoint.parsers.record_names import record_digest
-from forkpoint.parsers.records import Call, Issue, Kind, Record, Tokens, Trace, Usage
+from forkpoint.parsers.records import Call, Issue, Record, Tokens, Trace, Usage
 from forkpoint.parsers.spans import json_object
 from forkpoint.parsers.twin_calls import Key, Seen, twins
 
@@ -97,20 +94,6 @@ _RUN_COUNTS = msgspec.json.Decoder(_RunCounts, strict=False)
 _AMOUNT = msgspec.json.Decoder(float, strict=False)
 
 
-@dataclass
-class _File:
-    """What is known of one file's runs."""
-
-    tree: Tree
-    seen: dict[Key, Seen] = field(default_factory=dict)
-    left_out: set[Key] = field(default_factory=set)
-    """Calls that another run describes, too."""
-    traces: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.paths = MessagePaths(self.tree, read)
-
-
 class LangSmith:
     """Reads LangSmith's runs; see the module's docstring."""
 
@@ -132,21 +115,22 @@ class LangSmith:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call an ``llm`` run, and the traces."""
-        file = _File(tree)
+        seen: dict[Key, Seen] = {}
         for row in export_rows(log):
             if isinstance(row, Line):
-                _outline(row, file)
-        file.left_out = twins(file.seen, _CALL, _BETWEEN)
-        log.merged = len(file.left_out)
+                _outline(row, seen)
+        left_out = twins(seen, _CALL, _BETWEEN)
+        log.merged = len(left_out)
+        calls = ObservedCalls(tree)
         for row in export_rows(log):
             if isinstance(row, Issue):
                 yield row
                 continue
             log.offset = row.offset
-            yield from _row_records(row, file)
+            yield from _row_records(row, calls, left_out)
 
 
-def _row_records(row: Line, file: _File) -> Iterator[Record]:
+def _row_records(row: Line, calls: ObservedCalls, left_out: set[Key]) -> Iterator[Record]:
     try:
         runs = _runs(row)
     except BAD_RECORD as error:
@@ -154,7 +138,7 @@ def _row_records(row: Line, file: _File) -> Iterator[Record]:
         return
     for place, run in runs:
         try:
-            records = list(_records(place, run, file))
+            records = list(_records(place, run, calls, left_out))
         except BAD_RECORD as error:
             yield place.issue(error)
         else:
@@ -183,13 +167,13 @@ def _runs(row: Line) -> list[tuple[Line, Fields]]:
     return found
 
 
-def _outline(row: Line, file: _File) -> None:
+def _outline(row: Line, seen: dict[Key, Seen]) -> None:
     """Note how runs hang together. What cannot be read is reported later."""
     try:
         for place, run in _runs(row):
             type_ = (word_of(run, "run_type") or "").lower()
             counted = type_ == _CALL and _usage(run) is not None
-            file.seen[_key(run, place)] = Seen(type_, _parent(run), counted)
+            seen[_key(run, place)] = Seen(type_, _parent(run), counted)
     except BAD_RECORD:
         return
 
@@ -218,7 +202,9 @@ def _ancestors(run: Fields) -> list[str]:
 # ---- One run --------------------------------------------------------------------------------------
 
 
-def _records(place: Line, run: Fields, file: _File) -> Iterator[Record]:
+def _records(
+    place: Line, run: Fields, calls: ObservedCalls, left_out: set[Key]
+) -> Iterator[Record]:
     """The call that a run is, and its trace.
 
     Raises:
@@ -227,8 +213,9 @@ def _records(place: Line, run: Fields, file: _File) -> Iterator[Record]:
     key = trace, own = _key(run, place)
     type_ = (text_of(run, "run_type") or "").lower()
     if _parent(run) is None and type_ != _CALL:
-        yield from _trace(trace, run, file, title=word_of(run, "name"))
-    if type_ != _CALL or key in file.left_out:
+        calls.traces.add(trace)
+        yield _trace(trace, run, title=word_of(run, "name"))
+    if type_ != _CALL or key in left_out:
         return
     usage = _usage(run)
     outputs = present(run, "outputs")
@@ -254,27 +241,17 @@ def _records(place: Line, run: Fields, file: _File) -> Iterator[Record]:
         usage=usage,
         logged_cost_usd=_cost(run),
     )
-    choices = [] if outputs is None else completion_messages(outputs)
+    answers = [] if outputs is None else completion_messages(outputs)
     inputs = present(run, "inputs")
     messages = (
         [] if inputs is None else prompt_messages(inputs, present(asked, "tools", "functions"))
     )
-    if messages:
-        prompt = file.paths.follow(ROOT, messages)
-    else:
-        prompt = file.tree.extend(ROOT, Kind.UNLOGGED, "", f"prompt of {own}")
-    ends = [file.paths.follow(prompt, choice) for choice in choices]
-    if trace not in file.traces:
-        yield from _trace(trace, run, file)
-    call = msgspec.structs.replace(call, prompt=prompt, completion=ends[0] if ends else None)
-    yield call
-    yield from choice_records(file.tree, call, [Choice([]) for _ in ends], ends)
+    yield from calls.records(call, _trace(trace, run), messages, answers, own)
 
 
-def _trace(trace: str, run: Fields, file: _File, title: str | None = None) -> Iterator[Record]:
-    file.traces.add(trace)
+def _trace(trace: str, run: Fields, title: str | None = None) -> Trace:
     project = id_of(run, "session_name") or id_of(run, "session_id", "project_id")
-    yield Trace(id=trace, project=project, title=title)
+    return Trace(id=trace, project=project, title=title)
 
 
 def _message_fields(run: Fields) -> Fields:

@@ -28,19 +28,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
 import msgspec
 
 from forkpoint.parsers.agent_session import known_cost, seconds_between
-from forkpoint.parsers.api_bodies import BodyPaths, Exchange
-from forkpoint.parsers.api_log import choice_records
+from forkpoint.parsers.api_bodies import Exchange
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import Segment
 from forkpoint.parsers.envelope import Envelope, moment_of, provider_of
 from forkpoint.parsers.export_rows import first_row, parsed_rows
+from forkpoint.parsers.exported_calls import ExchangedCalls
 from forkpoint.parsers.litellm_response import response_usage
 from forkpoint.parsers.logs import Head, Line, Log
 from forkpoint.parsers.raw_json import (
@@ -85,17 +84,6 @@ _AMOUNT = msgspec.json.Decoder(float, strict=False)
 _COUNT = msgspec.json.Decoder(Tokens | None, strict=False)
 
 
-@dataclass
-class _File:
-    """One file being read."""
-
-    tree: Tree
-    traces: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.paths = BodyPaths(self.tree)
-
-
 class LiteLLM:
     """Reads LiteLLM's spend logs and callback payloads; see the module's docstring."""
 
@@ -118,11 +106,10 @@ class LiteLLM:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call a paid request, and the traces."""
-        file = _File(tree)
-        yield from parsed_rows(log, partial(_records, file=file))
+        yield from parsed_rows(log, partial(_records, calls=ExchangedCalls(tree)))
 
 
-def _records(row: Line, file: _File) -> Iterator[Record]:
+def _records(row: Line, calls: ExchangedCalls) -> Iterator[Record]:
     """The call that a row is, and its trace if that is new.
 
     Raises:
@@ -157,14 +144,8 @@ def _records(row: Line, file: _File) -> Iterator[Record]:
         usage=usage or exchange.usage,
         logged_cost_usd=_cost(fields),
     )
-    prompt = file.paths.prompt(exchange, f"prompt of {key}")
-    ends = file.paths.completions(exchange, prompt)
-    if trace not in file.traces:
-        file.traces.add(trace)
-        yield Trace(id=trace, project=word_of(metadata, "user_api_key_team_alias"))
-    call = msgspec.structs.replace(call, prompt=prompt, completion=ends[0] if ends else None)
-    yield call
-    yield from choice_records(file.tree, call, exchange.choices, ends)
+    named = Trace(id=trace, project=word_of(metadata, "user_api_key_team_alias"))
+    yield from calls.records(call, named, exchange, key)
 
 
 def _call_type(fields: Fields) -> str:

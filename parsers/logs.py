@@ -350,7 +350,7 @@ def read_each(
             yield row
             continue
         try:
-            records = list(read(row))
+            records = [*read(row)]
         except BAD_RECORD as error:
             yield row.issue(error)
         else:

@@ -103,7 +103,7 @@ class _Reading:
         self._project = log.path.name.partition(".json")[0]
         self._traces: set[str] = set()
 
-    def records(self, line: Line) -> Iterator[Record]:
+    def records(self, line: Line) -> list[Record]:
         """The call that a line is, after its trace if that is new.
 
         Raises:
@@ -113,10 +113,10 @@ class _Reading:
         digest = record_digest(line.data).hex()
         self.scope = self.scope or digest[:16]
         call = _call(request, line, digest, self.scope, self._tree)
-        if call.trace not in self._traces:
-            self._traces.add(call.trace)
-            yield Trace(id=call.trace, project=self._project)
-        yield call
+        if call.trace in self._traces:
+            return [call]
+        self._traces.add(call.trace)
+        return [Trace(id=call.trace, project=self._project), call]
 
 
 def _call(request: _Request, line: Line, digest: str, scope: str, tree: Tree) -> Call:
