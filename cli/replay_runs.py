@@ -285,18 +285,17 @@ def write_pruning(answer: PruningAnswer, form: PlainFormat, out: TextIO) -> None
     if answer.examples:
         lines += ["", bold("Most of it can go")]
     for example in answer.examples:
-        lines += flow(
-            [f"{plain(example.chain, _MAX_SHOWN)} [{plain(example.answer, 40)}]"],
-            width,
-            first="  ",
-            indent=4,
-        )
-        kept = plain(example.kept, _MAX_SHOWN).strip() or "nothing"
-        lines += flow([f"kept: {kept}"], width, first="    ", indent=4)
+        chain, kept, stated = map(_in_a_line, (example.chain, example.kept, example.answer))
+        lines += flow([f"{chain} [{stated}]"], width, first="  ", indent=4)
+        lines += flow([f"kept: {kept or 'nothing'}"], width, first="    ", indent=4)
     if answer.skipped:
         lines += [""]
         lines += _left_out(answer.skipped, width)
     print_lines(lines, out)
+
+
+def _in_a_line(text: str) -> str:
+    return plain(" ".join(text.split()), _MAX_SHOWN)
 
 
 def _pruned(answer: PruningAnswer) -> list[str]:

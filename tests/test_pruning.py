@@ -418,7 +418,7 @@ def an_answer(**changes: Any) -> PruningAnswer:
         "mean_answer_nats": 0.25,
         "mean_pruned_nats": 0.28,
         "kinds": (PrunedKind("words", 3000, 1400, 1.25), PrunedKind("numbers", 1000, 100, None)),
-        "examples": (PrunedExample(HOSTILE * 40, "", HOSTILE),),
+        "examples": (PrunedExample(HOSTILE * 40, " \n", HOSTILE + "\nx"),),
         "flat_tokens": 90_000,
         "run_tokens": 45_000,
         "seconds": 61.0,
@@ -433,7 +433,7 @@ def test_the_screen_fits_its_terminal(width: int, monkeypatch: pytest.MonkeyPatc
     write_pruning(an_answer(), PlainFormat.TABLE, out)
     shown = out.getvalue()
     assert all(cell_len(line) <= width for line in shown.splitlines())
-    assert "\x1b" not in shown
+    assert "\x1b" not in shown and "\\x0a" not in shown
     assert "37.5 %" in shown and "kept: nothing" in shown and "50.0 %" in shown
 
 
