@@ -29,11 +29,13 @@ import numpy as np
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import extend_all, message_segments
-from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log, data_set_name, read_each
-from forkpoint.parsers.raw_json import complete, decode
+from forkpoint.parsers.document import first_record
+from forkpoint.parsers.logs import Head, Line, Log, data_set_name, read_each
+from forkpoint.parsers.raw_json import decode
 from forkpoint.parsers.record_names import RecordNames
-from forkpoint.parsers.records import Call, Record, Scores, Trace
+from forkpoint.parsers.records import Record, Trace
 from forkpoint.parsers.sampled_messages import role_of
+from forkpoint.parsers.sampled_runs import Run, SampledIds, rollout_records, sampled_runs
 
 _MASKED = -100
 _MASKED_LOGPROB = 1.0
@@ -60,13 +62,12 @@ class _Group(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Group)
 
 
-class _Run(NamedTuple):
-    """Ids that were sampled in one go: positions [start, end) of a sequence."""
+class _Turn(NamedTuple):
+    """Ids that a model sampled in one go."""
 
-    start: int
-    end: int
+    run: Run
     messages: int | None
-    """How many messages the sequence up to `end` is, as text; ``None``: the log does not tell."""
+    """How many messages the sequence up to their end is, as text; ``None``: the log does not tell."""
 
 
 class Atropos:
@@ -82,8 +83,8 @@ class Atropos:
 
     def identify(self, head: Head) -> str | None:
         """Why the file is of this format, or ``None``."""
-        record = _first_record(head)
-        if record is None or not _are_token_lists(record.get("tokens")):
+        record = first_record(head)
+        if not _are_token_lists(record.get("tokens")):
             return None
         # A record longer than the head may be cut before its masks.
         if not head.lines and next(reversed(record)) == "tokens":
@@ -99,19 +100,6 @@ class Atropos:
         read = partial(_group_records, names=names, data_set=data_set, tree=tree)
         yield from read_each(log.lines(), read)
         log.checkpoint = names.checkpoint()
-
-
-def _first_record(head: Head) -> dict[str, Any] | None:
-    """The first record, cut where the head ends; ``None`` if it is no object with tokens."""
-    if head.lines:
-        return head.objects[0] if head.objects else None
-    if len(head.data) < HEAD_BYTES or b'"tokens"' not in head.data:
-        return None
-    try:
-        value = msgspec.json.decode(complete(head.data))
-    except BAD_RECORD:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _are_token_lists(value: Any) -> bool:
@@ -150,84 +138,53 @@ def _sequence_records(
     for values, what in ((group.masks[number], "masks"), (logprobs, "inference_logprobs")):
         if values is not None and len(values) != len(ids):
             raise ValueError(f"{len(values)} {what} for {len(ids)} tokens")
-    trace_id = f"{group_id}/{number}"
-    leaf = tree.extend_tokens(ROOT, ids)
-    yield Trace(
-        id=trace_id,
-        project=data_set,
-        group=group_id,
-        reward=group.scores[number],
-        leaf=leaf if ids else None,
+    if logprobs is not None:
+        logprobs = [None if value == _MASKED_LOGPROB else value for value in logprobs]
+    trace = Trace(
+        id=f"{group_id}/{number}", project=data_set, group=group_id, reward=group.scores[number]
     )
-    runs = _sampled_runs(unmasked_runs(group.masks[number]), len(ids), messages)
-    texts = _text_nodes(tree, messages, runs)
-    for place, (run, text) in enumerate(zip(runs, texts, strict=True)):
-        prompt = tree.extend_tokens(ROOT, ids[: run.start])
-        completion = leaf if run.end == len(ids) else tree.extend_tokens(ROOT, ids[: run.end])
-        yield Call(
-            identity=(trace_id, str(place)),
-            trace=trace_id,
-            line=line.line,
-            offset=line.offset,
-            prompt=prompt,
-            completion=completion,
-            text=text,
-        )
-        if logprobs is not None:
-            yield Scores(
-                trace=trace_id,
-                line=line.line,
-                offset=line.offset,
-                prompt=prompt,
-                completion=completion,
-                tokens=ids[run.start : run.end],
-                logprobs=[
-                    None if value == _MASKED_LOGPROB else value
-                    for value in logprobs[run.start : run.end]
-                ],
-            )
+    turns = _turns(unmasked_runs(group.masks[number]), len(ids), messages)
+    texts = _text_nodes(tree, messages, turns)
+    sampled = SampledIds(ids, [turn.run for turn in turns], logprobs, texts=texts)
+    yield from rollout_records(tree, sampled, trace, line)
 
 
 def _item(values: Sequence[Any] | None, number: int) -> Any:
     return None if values is None else values[number]
 
 
-def unmasked_runs(mask: list[int]) -> list[tuple[int, int]]:
-    """Where a mask is not -100, as [start, end) positions in order.
+def unmasked_runs(mask: list[int]) -> list[Run]:
+    """Where a mask is not -100.
 
     >>> unmasked_runs([-100, 5, 6, -100, 7])
-    [(1, 3), (4, 5)]
+    [Run(start=1, end=3), Run(start=4, end=5)]
     """
-    shown = np.concatenate(([False], np.array(mask, dtype=np.int64) != _MASKED, [False]))
-    edges = np.flatnonzero(shown[1:] != shown[:-1]).tolist()
-    return list(zip(edges[::2], edges[1::2], strict=True))
+    return sampled_runs(np.array(mask, dtype=np.int64) != _MASKED)
 
 
-def _sampled_runs(
-    runs: list[tuple[int, int]], n_tokens: int, messages: list[msgspec.Raw] | None
-) -> list[_Run]:
+def _turns(runs: list[Run], n_tokens: int, messages: list[msgspec.Raw] | None) -> list[_Turn]:
     """The runs that a model wrote, each with the messages it is the end of."""
     if not messages:
-        return [_Run(start, end, None) for start, end in runs]
+        return [_Turn(run, None) for run in runs]
     roles = [role_of(message) for message in messages]
     by_model = roles[-1] in _MODEL_ROLES
     if not by_model and len(messages) > 1:
-        runs = [run for run in runs if run[1] < n_tokens]
-    turns = [place + 1 for place, role in enumerate(roles) if role in _MODEL_ROLES]
-    if len(turns) == len(runs):
-        return [_Run(start, end, turn) for (start, end), turn in zip(runs, turns, strict=True)]
-    return [_Run(start, end, len(roles) if end == n_tokens else None) for start, end in runs]
+        runs = [run for run in runs if run.end < n_tokens]
+    ends = [place + 1 for place, role in enumerate(roles) if role in _MODEL_ROLES]
+    if len(ends) == len(runs):
+        return [_Turn(run, end) for run, end in zip(runs, ends, strict=True)]
+    return [_Turn(run, len(roles) if run.end == n_tokens else None) for run in runs]
 
 
 def _text_nodes(
-    tree: Tree, messages: list[msgspec.Raw] | None, runs: list[_Run]
+    tree: Tree, messages: list[msgspec.Raw] | None, turns: list[_Turn]
 ) -> list[int | None]:
-    """Per run, the node where the sequence up to its end stands as text."""
-    ends = {run.messages for run in runs if run.messages is not None}
+    """Per turn, the node where the sequence up to its end stands as text."""
+    ends = {turn.messages for turn in turns if turn.messages is not None}
     nodes: dict[int | None, int] = {}
     node = ROOT
     for number, message in enumerate((messages or [])[: max(ends, default=0)], 1):
         node = extend_all(tree, node, message_segments(message))
         if number in ends:
             nodes[number] = node
-    return [nodes.get(run.messages) for run in runs]
+    return [nodes.get(turn.messages) for turn in turns]

@@ -1,9 +1,11 @@
-"""Logs that are one JSON object: the whole of it, and what the head of a file shows of it."""
+"""Logs that are one JSON object: the whole of it; and what the head of a file shows of its first
+object, whether that is the document or one of many records."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -40,6 +42,21 @@ def decode_document(
 ) -> tuple[Line, T] | Issue:
     """The whole file as one record and as a value, or why it has none; an issue names `what`."""
     return open_document(log, lambda data: decode(data, decoder, what))
+
+
+@lru_cache(maxsize=1)  # several parsers ask in turn
+def first_record(head: Head) -> dict[str, Any]:
+    """The first record of JSON Lines, decoded, as far as the head holds it; empty if it is no object.
+    What is cut off at the end of the head is closed or left out."""
+    if head.lines:
+        return head.objects[0] if head.objects else {}
+    if not head.is_cut:
+        return {}
+    try:
+        value = msgspec.json.decode(complete(head.data))
+    except BAD_RECORD:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def head_fields(head: Head) -> Fields:

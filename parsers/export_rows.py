@@ -21,7 +21,7 @@ import msgspec
 from forkpoint.parsers.csv_rows import CsvRows, header_of
 from forkpoint.parsers.document import head_fields, read_document
 from forkpoint.parsers.json_list import elements, first_element, list_elements
-from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, UnreadableLog, read_each, read_head
+from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, read_each
 from forkpoint.parsers.raw_json import Fields, decode_fields, decode_list, is_list, present
 from forkpoint.parsers.records import Issue, Record
 
@@ -34,10 +34,9 @@ _SPLIT_OBJECT = re.compile(rb"\s*+\{[ \t]*+\r?\n")
 def export_rows(log: Log) -> Iterator[Line | Issue]:
     """Yield a file's rows, each as one JSON object with its place: the line it begins in, or its
     number in a list."""
-    try:
-        head = read_head(log.path)
-    except UnreadableLog as error:
-        yield Issue(line=1, offset=0, reason=str(error))
+    head = log.head()
+    if isinstance(head, Issue):
+        yield head
         return
     begins = head.data.lstrip()[:1]
     if begins == b"[":

@@ -38,9 +38,7 @@ from forkpoint.parsers.logs import (
     Head,
     Line,
     Log,
-    UnreadableLog,
     open_sqlite,
-    read_head,
 )
 from forkpoint.parsers.raw_json import decode
 from forkpoint.parsers.records import Call, Issue, Record, Tokens, Trace, Usage
@@ -113,12 +111,11 @@ class Goose:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield one call and one trace for each session."""
-        try:
-            is_database = bool(read_head(log.path).sqlite_tables)
-        except UnreadableLog as error:
-            yield Issue(line=1, offset=0, reason=str(error))
+        head = log.head()
+        if isinstance(head, Issue):
+            yield head
             return
-        yield from _read_database(log, tree) if is_database else _read_file(log, tree)
+        yield from _read_database(log, tree) if head.sqlite_tables else _read_file(log, tree)
 
 
 def _read_database(log: Log, tree: Tree) -> Iterator[Record]:

@@ -32,6 +32,7 @@ import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.chat import message_segments
+from forkpoint.parsers.document import first_record
 from forkpoint.parsers.json_list import first_element, list_elements
 from forkpoint.parsers.logs import (
     BAD_RECORD,
@@ -46,7 +47,6 @@ from forkpoint.parsers.logs import (
 )
 from forkpoint.parsers.message_paths import MessagePaths
 from forkpoint.parsers.raw_json import (
-    complete,
     decode,
     decode_fields,
     decode_list,
@@ -111,13 +111,8 @@ def _first_row(head: Head) -> tuple[dict[str, Any], bool]:
     row: object = {}
     if _LIST_BEGINS.match(head.data):
         row = first_element(head)
-    elif head.lines:
-        return (head.objects or [{}])[0], False
-    elif not whole:
-        try:
-            row = msgspec.json.decode(complete(head.data))
-        except BAD_RECORD:
-            row = {}
+    else:
+        return first_record(head), head.is_cut
     return (row, not whole) if isinstance(row, dict) else ({}, False)
 
 

@@ -89,6 +89,11 @@ class Head:
             lines.pop()
         return [line for line in lines if line.strip()]
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the first line is longer than the head."""
+        return len(self.data) >= HEAD_BYTES and not self.lines
+
     @cached_property
     def objects(self) -> list[dict[str, Any]]:
         """The JSON objects among the first 32 lines, decoded. Lines that are not are left out."""
@@ -240,6 +245,13 @@ class Log:
     not counted. The parser counts them here."""
     stop_after: int | None = None
     """Read only the records that begin before this offset."""
+
+    def head(self) -> Head | Issue:
+        """The beginning of the file."""
+        try:
+            return read_head(self.path)
+        except UnreadableLog as error:
+            return Issue(line=1, offset=0, reason=str(error))
 
     def lines(self) -> Iterator[Line | Issue]:
         """Yield non-blank lines, and an issue for each one that is too long or cannot be read."""

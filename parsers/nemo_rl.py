@@ -32,9 +32,9 @@ from typing import Annotated, Any, ClassVar, TypeVar
 import msgspec
 
 from forkpoint.parsers.base import ROOT, Tree, text_bytes
-from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head, Line, Log, read_each
+from forkpoint.parsers.document import first_record
+from forkpoint.parsers.logs import Head, Line, Log, read_each
 from forkpoint.parsers.raw_json import (
-    complete,
     decode,
     decode_list,
     decode_text,
@@ -91,7 +91,7 @@ class NemoRL:
 
     def identify(self, head: Head) -> str | None:
         """Why the file is of this format, or ``None``."""
-        record = _first_record(head)
+        record = first_record(head)
         named = _FILE_NAME.fullmatch(head.path.name) is not None
         whole = bool(head.lines)
         if whole and not isinstance(record.get("idx"), int):
@@ -108,19 +108,6 @@ class NemoRL:
         rows = _Rows(log, tree)
         yield from read_each(log.lines(), rows.records)
         log.checkpoint = rows.names.checkpoint()
-
-
-def _first_record(head: Head) -> dict[str, Any]:
-    """The first record, as far as the head holds it."""
-    if head.lines:
-        return head.objects[0] if head.objects else {}
-    if len(head.data) < HEAD_BYTES:
-        return {}
-    try:
-        value = msgspec.json.decode(complete(head.data))
-    except BAD_RECORD:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _is_batch(value: Any) -> bool:

@@ -36,9 +36,7 @@ from forkpoint.parsers.logs import (
     Head,
     Line,
     Log,
-    UnreadableLog,
     open_sqlite,
-    read_head,
 )
 from forkpoint.parsers.opencode_db import is_opencode, read_sessions
 from forkpoint.parsers.opencode_message import Info, answer_of
@@ -86,12 +84,11 @@ class OpenCode:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield the calls and traces of a database, or the one call of a message's file."""
-        try:
-            is_database = bool(read_head(log.path).sqlite_tables)
-        except UnreadableLog as error:
-            yield Issue(line=1, offset=0, reason=str(error))
+        head = log.head()
+        if isinstance(head, Issue):
+            yield head
             return
-        if not is_database:
+        if not head.sqlite_tables:
             yield from _read_message(log, tree)
             return
         try:

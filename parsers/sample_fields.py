@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import msgspec
-
 from forkpoint.parsers.csv_rows import header_of
-from forkpoint.parsers.logs import BAD_RECORD, HEAD_BYTES, Head
-from forkpoint.parsers.raw_json import complete
+from forkpoint.parsers.document import first_record
+from forkpoint.parsers.logs import Head
 from forkpoint.parsers.sample_map import SampleMap, find_map, top_field
 from forkpoint.parsers.sample_values import are_messages
 
@@ -31,23 +29,8 @@ def first_fields(head: Head) -> dict[str, Any]:
     if head.parquet_columns:
         return dict.fromkeys(head.parquet_columns)
     if head.data.lstrip()[:1] == b"{":
-        if head.objects:
-            return head.objects[0]
-        return _cut_record(head) if is_cut(head) else {}
+        return first_record(head)
     return dict.fromkeys(header_of(head.data))
-
-
-def is_cut(head: Head) -> bool:
-    """Whether the first line is longer than the head."""
-    return len(head.data) >= HEAD_BYTES and not head.lines
-
-
-def _cut_record(head: Head) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(complete(head.data))
-    except BAD_RECORD:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def is_beside_map(head: Head) -> bool:
@@ -68,7 +51,7 @@ def fits(mapped: SampleMap, head: Head) -> bool:
     """
     fields = first_fields(head)
     shown = [top_field(path, fields) in fields for path in (mapped.prompt, mapped.completion)]
-    return any(shown) if is_cut(head) else all(shown)
+    return any(shown) if head.is_cut else all(shown)
 
 
 def fits_header(mapped: SampleMap, names: list[str]) -> bool:
@@ -87,7 +70,7 @@ def guess(head: Head) -> SampleMap | None:
 
 def guess_any(head: Head) -> SampleMap | None:
     """The map that common names make of the fullest first record that they fit."""
-    if is_cut(head):
+    if head.is_cut:
         return None
     maps = [_by_names(fields.keys()) for fields in head.objects or [first_fields(head)]]
     return max(filter(None, maps), key=lambda each: len(each.paths), default=None)

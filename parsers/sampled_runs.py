@@ -7,7 +7,6 @@ Each run is a call, whose prompt is all that stands before it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import isnan
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +16,9 @@ import numpy.typing as npt
 from forkpoint.parsers.base import ROOT, Tree
 from forkpoint.parsers.logs import Line
 from forkpoint.parsers.records import Call, Record, Scores, Trace, Usage
+
+_OUTSIDE = np.array([False])
+"""What stands before and behind a mask."""
 
 
 class Run(NamedTuple):
@@ -36,6 +38,8 @@ class SampledIds(NamedTuple):
     """ln p of every id of the sequence; what stands outside the runs is not looked at."""
     text: int | None = None
     """Node where the whole sequence ends as text."""
+    texts: Sequence[int | None] = ()
+    """Per run, the node where the sequence up to its end stands as text; empty: only `text` is known."""
     text_start: int | None = None
     """Bytes of that text that are the prompt's; see `Call.text_start`."""
     usage: Usage | None = None
@@ -51,7 +55,7 @@ def sampled_runs(mask: npt.ArrayLike, start: int = 0) -> list[Run]:
     >>> sampled_runs([0, 1, 1, 0, 1], start=10)
     [Run(start=11, end=13), Run(start=14, end=15)]
     """
-    shown = np.concatenate(([False], np.asarray(mask, dtype=np.float64) != 0, [False]))
+    shown = np.concatenate((_OUTSIDE, np.asarray(mask) != 0, _OUTSIDE))
     edges = (np.flatnonzero(shown[1:] != shown[:-1]) + start).tolist()
     return [Run(*edge) for edge in zip(edges[::2], edges[1::2], strict=True)]
 
@@ -83,7 +87,7 @@ def rollout_records(
             offset=place.offset,
             prompt=prompt,
             completion=completion,
-            text=sampled.text if whole else None,
+            text=sampled.texts[number] if sampled.texts else sampled.text if whole else None,
             text_start=sampled.text_start if whole else None,
             usage=sampled.usage if len(runs) == 1 else None,
         )
@@ -104,6 +108,5 @@ def _logged(logprobs: Sequence[float | None]) -> list[float | None] | None:
     """A run's logprobs; ``None`` if they are all 0, which is how trainers fill in missing ones."""
     if not any(logprobs):
         return None
-    if np.isnan(np.array(logprobs, dtype=np.float64)).any():  # None becomes NaN here
-        return [None if value is None or isnan(value) else value for value in logprobs]
-    return list(logprobs)
+    # NaN alone is not equal to itself. This takes half the time of asking numpy or `isnan`.
+    return [None if value != value else value for value in logprobs]  # noqa: PLR0124

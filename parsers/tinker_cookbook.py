@@ -45,10 +45,8 @@ from forkpoint.parsers.logs import (
     Head,
     Line,
     Log,
-    UnreadableLog,
     describe,
     read_each,
-    read_head,
 )
 from forkpoint.parsers.raw_json import decode
 from forkpoint.parsers.record_names import RecordNames
@@ -129,11 +127,11 @@ class TinkerCookbook:
 
     def parse(self, log: Log, tree: Tree) -> Iterator[Record]:
         """Yield a rollout for each trajectory or shown response, and a call for each step."""
-        try:
-            is_page = _LOGTREE_BEGINS.match(read_head(log.path).data) is not None
-        except UnreadableLog as error:
-            yield Issue(line=1, offset=0, reason=str(error))
+        head = log.head()
+        if isinstance(head, Issue):
+            yield head
             return
+        is_page = _LOGTREE_BEGINS.match(head.data) is not None
         yield from _page_records(log, tree) if is_page else _summary_records(log, tree)
 
 
