@@ -112,7 +112,7 @@ def _are_token_lists(value: Any) -> bool:
     )
 
 
-def _group_records(line: Line, names: RecordNames, data_set: str, tree: Tree) -> Iterator[Record]:
+def _group_records(line: Line, names: RecordNames, data_set: str, tree: Tree) -> list[Record]:
     """A line's rollouts and calls.
 
     Raises:
@@ -120,8 +120,10 @@ def _group_records(line: Line, names: RecordNames, data_set: str, tree: Tree) ->
     """
     group = decode(line.data, _DECODER)
     group_id = names.short_name(line.data)
+    records: list[Record] = []
     for number in range(len(group.tokens)):
-        yield from _sequence_records(tree, group, number, line, group_id, data_set)
+        records += _sequence_records(tree, group, number, line, group_id, data_set)
+    return records
 
 
 def _sequence_records(
@@ -146,7 +148,7 @@ def _sequence_records(
     turns = _turns(unmasked_runs(group.masks[number]), len(ids), messages)
     texts = _text_nodes(tree, messages, turns)
     sampled = SampledIds(ids, [turn.run for turn in turns], logprobs, texts=texts)
-    yield from rollout_records(tree, sampled, trace, line)
+    return rollout_records(tree, sampled, trace, line)
 
 
 def _item(values: Sequence[Any] | None, number: int) -> Any:

@@ -55,9 +55,11 @@ def sampled_runs(mask: npt.ArrayLike, start: int = 0) -> list[Run]:
     >>> sampled_runs([0, 1, 1, 0, 1], start=10)
     [Run(start=11, end=13), Run(start=14, end=15)]
     """
-    shown = np.concatenate((_OUTSIDE, np.asarray(mask) != 0, _OUTSIDE))
-    edges = (np.flatnonzero(shown[1:] != shown[:-1]) + start).tolist()
-    return [Run(*edge) for edge in zip(edges[::2], edges[1::2], strict=True)]
+    sampled = np.asarray(mask).astype(bool, copy=False)
+    shown = np.concatenate((_OUTSIDE, sampled, _OUTSIDE))
+    edges = np.flatnonzero(shown[1:] != shown[:-1]).tolist()
+    edge_pairs = zip(edges[::2], edges[1::2], strict=True)
+    return [Run(first + start, end + start) for first, end in edge_pairs]
 
 
 def rollout_records(
