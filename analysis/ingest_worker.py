@@ -143,6 +143,8 @@ class Source:
     checkpoint: bytes
     merged: int
     """Records that described a call once more and were not counted."""
+    unlisted_tokens: int
+    """Tokens that totals in the log state beyond the calls it lists."""
     appended: bool
     """True: the rows add to those already stored. False: they replace them."""
 
@@ -293,6 +295,7 @@ def _read_file(task: Task, options: Options, batch: Batch) -> None:
             tail_hash=tail,
             checkpoint=zstandard.compress(log.checkpoint) if log.checkpoint else b"",
             merged=log.merged,
+            unlisted_tokens=log.unlisted_tokens,
             appended=appended,
         )
     )
@@ -314,7 +317,7 @@ def _unread(task: Task, path: Path, note: str) -> Source:
     except OSError:
         n_bytes, mtime_ns = -1, -1
     return Source(
-        task.source_id, task.path, None, note, n_bytes, mtime_ns, 0, 1, None, None, b"", 0, False
+        task.source_id, task.path, None, note, n_bytes, mtime_ns, 0, 1, None, None, b"", 0, 0, False
     )
 
 

@@ -21,6 +21,8 @@ class FormatCount:
     issues: int
     merged_records: int = 0
     """Records that described a call once more, in another layer of the program that logged it."""
+    unlisted_tokens: int = 0
+    """Input and output that totals in the logs state beyond the calls listed there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ CREATE TABLE sources (
     tail_hash   BLOB,               -- read_bytes: equal hashes mean that the file only grew
     checkpoint  BLOB,               -- what the parser needs to go on, Zstandard-compressed
     merged      BIGINT NOT NULL,    -- records that described a call once more and were not counted
+    unlisted_tokens BIGINT NOT NULL, -- that totals in the file state beyond the calls it lists
     deleted     BOOLEAN NOT NULL
 );
 

@@ -56,7 +56,7 @@ def select_scope(store: Store, paths: Sequence[Path], filters: Filters) -> None:
     store.execute(
         """
         CREATE OR REPLACE TEMP TABLE scope_sources AS
-        SELECT source_id, path, format, n_bytes, deleted, merged,
+        SELECT source_id, path, format, n_bytes, deleted, merged, unlisted_tokens,
                row_number() OVER (ORDER BY path) AS path_no
         FROM sources
         WHERE path IN (SELECT unnest($exact))

@@ -114,7 +114,7 @@ def measure_sources(store: Store) -> Sources:
     rows = store.rows(
         """
         SELECT format, count(*), sum(greatest(n_bytes, 0))::BIGINT,
-               sum(merged)::BIGINT, sum(coalesce(n_calls, 0))::BIGINT,
+               sum(merged)::BIGINT, sum(unlisted_tokens)::BIGINT, sum(coalesce(n_calls, 0))::BIGINT,
                sum(coalesce(n_issues, 0))::BIGINT
         FROM scope_sources
         LEFT JOIN (SELECT source_id, count(*) AS n_calls FROM calls GROUP BY source_id)
@@ -132,8 +132,8 @@ def measure_sources(store: Store) -> Sources:
         bytes=sum(n_bytes for _, _, n_bytes, *_ in known),
         issues=sum(issues for *_, issues in rows),
         by_format={
-            name: FormatCount(files, calls, issues, merged)
-            for name, files, _, merged, calls, issues in known
+            name: FormatCount(files, calls, issues, merged, unlisted)
+            for name, files, _, merged, unlisted, calls, issues in known
         },
         unknown_files=sum(files for _, files, *_ in unknown),
         deleted_files=deleted,

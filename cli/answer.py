@@ -409,6 +409,9 @@ def notes(report: Report) -> list[str]:
     merged = sum(each.merged_records for each in sources.by_format.values())
     if merged:
         found.append(f"{count(merged, 'record')} of calls logged in two layers, counted once")
+    unlisted = sum(each.unlisted_tokens for each in sources.by_format.values())
+    if unlisted:
+        found.append(f"{tokens(unlisted)} tokens that logs state in sum and list no calls for")
     if sources.unknown_files:
         found.append(f"{count(sources.unknown_files, 'file')} of no known format")
     found += [f"only {name} {value}" for name, value in sorted(report.provenance.filters.items())]

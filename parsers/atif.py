@@ -13,7 +13,7 @@ rfcs/0001-trajectory-format.md; the models of PyPI ``atif`` 1.8.0). What to know
 - ``prompt_tokens`` includes ``cached_tokens``. There is no field for cache writes; converters keep
   the provider's own in ``metrics.extra``.
 - ``final_metrics`` may exceed the steps' sum, as summarisation subagents have files of their own.
-  The steps are what is counted.
+  The steps are what is counted; the difference is stated.
 - A continuation (``continued_trajectory_ref``) is a file of its own that counts its steps anew
   under the same ``session_id``: the session is the trace, and a call is known by its content too.
 - ``extra.context_management.boundary`` ``replace`` ends the context: what the step observes (a
@@ -51,6 +51,7 @@ from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log
 from forkpoint.parsers.model_names import ModelName, model_name
 from forkpoint.parsers.raw_json import canonical, decode, decode_fields, is_object
 from forkpoint.parsers.records import Call, Issue, Kind, Record, Scores, Trace
+from forkpoint.parsers.stated_totals import compared
 
 MAX_DEPTH = 64
 """Subagents within subagents."""
@@ -75,7 +76,17 @@ class _Trajectory(msgspec.Struct):
     subagent_trajectories: list[msgspec.Raw] | None = None
 
 
+class _FinalMetrics(msgspec.Struct):
+    total_prompt_tokens: int | None = None
+    total_completion_tokens: int | None = None
+
+
+class _Totals(msgspec.Struct):
+    final_metrics: _FinalMetrics | None = None
+
+
 _TRAJECTORY = msgspec.json.Decoder(_Trajectory)
+_TOTALS = msgspec.json.Decoder(_Totals)
 
 
 class Atif:
@@ -104,7 +115,7 @@ class Atif:
         document, named = opened
         scope = hashlib.sha256(document.data).hexdigest()[:16]
         reading = _Reading(document.data, tree, scope)
-        yield from reading.documents(named)
+        yield from compared(reading.documents(named), log, sum(map(_stated_tokens, named.values())))
 
 
 def _trajectories(document: bytes) -> dict[str, msgspec.Raw]:
@@ -122,6 +133,17 @@ def _trajectories(document: bytes) -> dict[str, msgspec.Raw]:
     if not found:
         raise ValueError("a document without steps")
     return found
+
+
+def _stated_tokens(trajectory: msgspec.Raw) -> int:
+    """Its ``final_metrics``: calls of subagents in files of their own included."""
+    try:
+        totals = decode(trajectory, _TOTALS, "final_metrics").final_metrics
+    except BAD_RECORD:
+        return 0  # the steps count
+    if totals is None:
+        return 0
+    return sum(max(n or 0, 0) for n in (totals.total_prompt_tokens, totals.total_completion_tokens))
 
 
 class _Place(NamedTuple):

@@ -30,11 +30,12 @@ from forkpoint.parsers.document import decode_document
 from forkpoint.parsers.inspect_archive import Archive, ArchiveError
 from forkpoint.parsers.inspect_events import sample_records
 from forkpoint.parsers.inspect_sample import Sample, Task
-from forkpoint.parsers.inspect_usage import ModelUsage
+from forkpoint.parsers.inspect_usage import ModelUsage, usage_of
 from forkpoint.parsers.json_list import elements
 from forkpoint.parsers.logs import BAD_RECORD, Head, Line, Log, data_set_name, read_each
 from forkpoint.parsers.raw_json import decode, decode_list, is_object, is_text
 from forkpoint.parsers.records import Issue, Record
+from forkpoint.parsers.stated_totals import billed_tokens, compared
 
 _BEGINNING = re.compile(
     rb'\s*+\{\s*+"version"\s*+:\s*+\d++\s*+,\s*+"status"\s*+:\s*+"\w++"\s*+,'
@@ -56,8 +57,13 @@ class _Packages(msgspec.Struct):
     inspect_ai: str | None = None
 
 
+class _Stats(msgspec.Struct):
+    model_usage: dict[str, ModelUsage] | None = None
+
+
 class _Log(msgspec.Struct):
     eval: _Eval = msgspec.field(default_factory=_Eval)
+    stats: msgspec.Raw = msgspec.Raw()
     samples: list[msgspec.Raw] | None = None
 
 
@@ -98,6 +104,7 @@ class _Stored(msgspec.Struct):
 _LOG = msgspec.json.Decoder(_Log)
 _STORED = msgspec.json.Decoder(_Stored)
 _PACKAGES = msgspec.json.Decoder(_Packages)
+_STATS = msgspec.json.Decoder(_Stats)
 _SCORES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -144,7 +151,8 @@ def _document_records(log: Log, tree: Tree) -> Iterator[Record]:
         stored = decode(line.data, _STORED, "sample")
         return sample_records(_sample(stored), task, line, tree)
 
-    yield from read_each(elements(document.data, header.samples or (), start), read)
+    records = read_each(elements(document.data, header.samples or (), start), read)
+    yield from compared(records, log, _stated_tokens(header))
 
 
 def _archive_records(log: Log, tree: Tree) -> Iterator[Record]:
@@ -160,16 +168,32 @@ def _archive_records(log: Log, tree: Tree) -> Iterator[Record]:
         except BAD_RECORD as error:
             yield Line(b"", 1, 0).issue(error)
         task = _task(header.eval, log, archive.digest)
-        for number, member in enumerate(archive.samples(), 1):
-            line = Line(b"", number, member.offset)
-            try:
-                stored = decode(archive.read(member.name), _STORED, "sample")
-                spread = _spread(archive, member.folder) if member.folder else None
-                records = sample_records(_sample(stored, spread), task, line, tree)
-            except BAD_RECORD as error:
-                yield line.issue(error)
-            else:
-                yield from records
+        yield from compared(_members(archive, task, tree), log, _stated_tokens(header))
+
+
+def _members(archive: Archive, task: Task, tree: Tree) -> Iterator[Record]:
+    for number, member in enumerate(archive.samples(), 1):
+        line = Line(b"", number, member.offset)
+        try:
+            stored = decode(archive.read(member.name), _STORED, "sample")
+            spread = _spread(archive, member.folder) if member.folder else None
+            records = sample_records(_sample(stored, spread), task, line, tree)
+        except BAD_RECORD as error:
+            yield line.issue(error)
+        else:
+            yield from records
+
+
+def _stated_tokens(header: _Log) -> int:
+    """What the header says that all samples used, those that are not in the log included."""
+    if not header.stats or not is_object(header.stats):
+        return 0
+    try:
+        stated = decode(header.stats, _STATS, "stats").model_usage or {}
+        usages = [usage_of(each)[0] for each in stated.values()]
+    except BAD_RECORD:
+        return 0  # whoever wrote it, the samples count
+    return sum(billed_tokens(each) for each in usages if each is not None)
 
 
 def _task(spec: _Eval, log: Log, digest: str) -> Task:

@@ -14,7 +14,7 @@ What to know about samples:
 - Logs without events keep the conversation only: each generated message is a call, and the
   sample's usage, which is a sum, stands at the last of them.
 - The sum of a log's samples may be less than ``stats.model_usage`` in its header, which counts
-  samples that failed or were left out: nothing is made up for the difference.
+  samples that failed or were left out: the difference is stated, and counted nowhere.
 """
 
 from __future__ import annotations

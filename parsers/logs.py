@@ -243,6 +243,9 @@ class Log:
     merged: int = field(default=0, init=False)
     """Records that described a call once more, in another layer of the program that logged it, and were
     not counted. The parser counts them here."""
+    unlisted_tokens: int = field(default=0, init=False)
+    """Tokens, input and output, that totals in the log state beyond the calls it lists. See
+    `forkpoint.parsers.stated_totals`."""
     stop_after: int | None = None
     """Read only the records that begin before this offset."""
 
