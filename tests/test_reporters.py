@@ -437,7 +437,13 @@ def test_json_has_the_keys_that_scripts_rely_on() -> None:
     assert found["format"] == 1
     assert found["forkpoint"] == "0.0.0"
     assert found["sources"]["by_format"] == {
-        "claude-code": {"files": 24, "calls": 912, "issues": 2, "merged_records": 0, "unlisted_tokens": 0}
+        "claude-code": {
+            "files": 24,
+            "calls": 912,
+            "issues": 2,
+            "merged_records": 0,
+            "unlisted_tokens": 0,
+        }
     }
     assert {"files", "bytes", "issues"} <= set(found["sources"])
     assert found["totals"]["input_tokens"] == 53_023_201
