@@ -167,6 +167,8 @@ GROUPS = Table(
             "sized_rollouts", COUNT, "Those whose whole sequence can be counted: tokens are theirs."
         ),
         Column("distinct_rollouts", COUNT, "Different ones among those."),
+        Column("turns", COUNT, "Calls of its rollouts."),
+        Column("distinct_turns", COUNT, "Different ones: the size of its tree in turns."),
         Column("flat_tokens", COUNT, "Each rollout whole."),
         Column("tree_tokens", COUNT, "What several begin with counted once."),
         Column("overlap_ratio", NUMBER, "1 - tree / flat."),

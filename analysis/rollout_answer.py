@@ -24,11 +24,12 @@ from forkpoint.analysis.rollouts import (
     GroupedRollouts,
     load_grouped,
     measure_rollouts,
+    turns_by_group,
 )
 from forkpoint.analysis.scope import Filters, select_scope
 from forkpoint.analysis.store import Store
 from forkpoint.analysis.token_entropy import load_scored_tokens
-from forkpoint.analysis.tree_budget import measure_budget
+from forkpoint.analysis.tree_budget import PUBLISHED, Schemes, measure_budget
 from forkpoint.analysis.votes import ORDERS
 
 
@@ -40,12 +41,14 @@ def build_rollouts(
     pattern: re.Pattern[str] | None = None,
     orders: int = ORDERS,
     seed: int = 0,
+    schemes: Schemes = PUBLISHED,
 ) -> RolloutsAnswer:
     """Groups of rollouts under `paths`: trees, budgets, answers and what stopping early saves.
 
     Args:
         pattern: finds an answer in a rollout's text, before the built-in patterns do.
         orders, seed: random orders that the simulations average over.
+        schemes: ways to sample trees that the budget is compared with.
     """
     select_scope(store, paths, filters)
     prompts = load_prompts(store)
@@ -65,7 +68,7 @@ def build_rollouts(
     return RolloutsAnswer(
         rollouts=measure_rollouts(grouped, same_answer_share(stats)),
         groups=describe_groups(grouped, stats),
-        budget=measure_budget(grouped.trees, grouped.prompt_tokens),
+        budget=measure_budget(grouped.trees, grouped.prompt_tokens, schemes),
         answers=audit,
         provenance=describe_provenance(store, paths, filters, None),
     )
@@ -84,6 +87,7 @@ def describe_groups(grouped: GroupedRollouts, stats: list[AnswerStats]) -> tuple
     by_group["tree"][which] = trees.tree_tokens
     by_group["trunk"][which] = trees.trunk_tokens
     by_group["distinct"][which] = trees.sums((~trees.repeats).astype(np.int64))
+    turns, distinct_turns = turns_by_group(grouped)
     forks = np.bincount(trees.group[find_group_forks(trees).first], minlength=n)
     known = ~np.isnan(table.reward)
     rewarded = np.bincount(table.group[known], minlength=n)
@@ -105,6 +109,8 @@ def describe_groups(grouped: GroupedRollouts, stats: list[AnswerStats]) -> tuple
                 rollouts=stats[i].traces,
                 sized_rollouts=sized_n,
                 distinct_rollouts=int(by_group["distinct"][i]),
+                turns=int(turns[i]),
+                distinct_turns=int(distinct_turns[i]),
                 flat_tokens=flat,
                 tree_tokens=tree,
                 overlap_ratio=1 - tree / flat if flat else None,

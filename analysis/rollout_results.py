@@ -20,6 +20,10 @@ class RolloutGroup:
     """Rollouts whose whole sequence is logged and countable: those that the tokens are of."""
     distinct_rollouts: int
     """Different ones among those."""
+    turns: int
+    """Calls of its rollouts."""
+    distinct_turns: int
+    """Different ones: the size of its tree in turns. Two are one if all up to the response is the same."""
     flat_tokens: int
     tree_tokens: int
     overlap_ratio: float | None

@@ -192,7 +192,7 @@ def measure_rollouts(grouped: GroupedRollouts, same_answer_share: float | None) 
     of_prompts = int(((trees.sizes - 1) * trees.trunk_tokens).sum())
     known = ~np.isnan(table.reward)
     rewards = list(zip(table.group[known].tolist(), table.reward[known].tolist(), strict=True))
-    turns, distinct_turns = _turns(grouped)
+    turns, distinct_turns = (int(each.sum()) for each in turns_by_group(grouped))
     return Rollouts(
         groups=len(table.groups),
         rollouts=len(table),
@@ -213,14 +213,18 @@ def measure_rollouts(grouped: GroupedRollouts, same_answer_share: float | None) 
     )
 
 
-def _turns(grouped: GroupedRollouts) -> tuple[int, int]:
-    """(calls of rollouts, distinct ones): the tree in turns. Two calls of one group are one turn if
-    the whole conversation up to their response is the same."""
+def turns_by_group(grouped: GroupedRollouts) -> tuple[Ints, Ints]:
+    """The tree in turns: calls of each group's rollouts, and distinct ones, each of shape (groups,).
+
+    Two calls of one group are one turn if the whole conversation up to their response is the same.
+    """
     table, prompts = grouped.table, grouped.prompts
     end = prompts.completion[table.call]
     end = np.where(end > 0, end, prompts.prompt[table.call])
-    keys = table.group[table.call_rollout] * len(prompts.tree) + end
-    return len(keys), len(np.unique(keys))
+    group = table.group[table.call_rollout]
+    distinct = np.unique(group * len(prompts.tree) + end) // len(prompts.tree)
+    n = len(table.groups)
+    return np.bincount(group, minlength=n), np.bincount(distinct, minlength=n)
 
 
 def measure_drift(grouped: GroupedRollouts) -> Drift | None:

@@ -7,7 +7,7 @@ engine that caches prefixes, so to count it as saved by a tree would be to count
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -25,15 +25,38 @@ from forkpoint.analysis.group_trees import GroupTrees, find_group_forks
 from forkpoint.analysis.rollout_results import BudgetPoint, MergedDepth, Scheme, TreeBudget
 from forkpoint.analysis.tree import Floats, Ints
 
-TREE_GRPO = (2, 2, 1, 3)
-"""M trees, N expansions, L rounds, K kept: the published script (arXiv:2509.21240)."""
-EP_TREE = (6, 2, 1, 2)
-"""M trees, N forks, L rounds, T branches: the published script (arXiv:2506.11902)."""
+Numbers = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Schemes:
+    """Ways to sample trees, by default as the published scripts do.
+
+    Attributes:
+        tree_grpo: M trees, N expansions, L rounds, K kept of each tree (arXiv:2509.21240).
+        ep_tree: M trees, N forks, L rounds, T branches (arXiv:2506.11902).
+
+    Raises:
+        ValueError: a negative number, no tree, or more kept than a tree has leaves.
+    """
+
+    tree_grpo: Numbers = (2, 2, 1, 3)
+    ep_tree: Numbers = (6, 2, 1, 2)
+
+    def __post_init__(self) -> None:
+        nothing = LoggedRollouts(0.0, 0.0)
+        tree_grpo_budget(*self.tree_grpo, nothing)
+        ep_tree_budget(*self.ep_tree, nothing)
+
+
+PUBLISHED = Schemes()
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 0.9)
 CURVE_POINTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
-def measure_budget(trees: GroupTrees, prompt: Ints) -> TreeBudget | None:
+def measure_budget(
+    trees: GroupTrees, prompt: Ints, schemes: Schemes = PUBLISHED
+) -> TreeBudget | None:
     """Chains against trees, over all groups of two or more rollouts; ``None`` without one.
 
     Args:
@@ -66,8 +89,13 @@ def measure_budget(trees: GroupTrees, prompt: Ints) -> TreeBudget | None:
         branches_by_ratio=chains * flat / tree,
         curve=_mean_curve(curves),
         schemes=(
-            _scheme("Tree-GRPO", "M, N, L, K", TREE_GRPO, tree_grpo_budget(*TREE_GRPO, log)),
-            _scheme("EPTree", "M, N, L, T", EP_TREE, ep_tree_budget(*EP_TREE, log)),
+            _scheme(
+                "Tree-GRPO",
+                "M, N, L, K",
+                schemes.tree_grpo,
+                tree_grpo_budget(*schemes.tree_grpo, log),
+            ),
+            _scheme("EPTree", "M, N, L, T", schemes.ep_tree, ep_tree_budget(*schemes.ep_tree, log)),
         ),
         by_depth=_by_depth(trees, kept),
     )

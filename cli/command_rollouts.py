@@ -44,6 +44,20 @@ def rollouts(
             "answer. Goes before the answers that logs state and the usual forms.",
         ),
     ] = None,
+    tree_grpo: Annotated[
+        str,
+        typer.Option(
+            "--tree-grpo", metavar="M,N,L,K",
+            help="What Tree-GRPO would buy: trees, expansions, rounds, rollouts kept of a tree.",
+        ),
+    ] = "2,2,1,3",
+    ep_tree: Annotated[
+        str,
+        typer.Option(
+            "--eptree", metavar="M,N,L,T",
+            help="What EPTree would buy: trees, forks, rounds, branches.",
+        ),
+    ] = "6,2,1,2",
     orders: Annotated[
         int,
         typer.Option(
@@ -82,12 +96,14 @@ def rollouts(
         check_together,
         pairs_written,
         parse_answer_pattern,
+        parse_schemes,
         write_pairs,
         write_rollouts,
     )
 
     filters = calls.filters()
     pattern = None if answer_pattern is None else parse_answer_pattern(answer_pattern)
+    schemes = parse_schemes(tree_grpo, ep_tree)
     check_together(group=group, pairs=pairs, answer_pattern=answer_pattern)
     if pairs is not None:
         check_output(pairs, force=force)
@@ -119,8 +135,9 @@ def rollouts(
             from forkpoint.analysis.rollout_answer import build_rollouts
 
             answer = build_rollouts(
-                opened, where, filters=filters, pattern=pattern, orders=orders, seed=seed
-            )
+                opened, where, filters=filters, pattern=pattern, orders=orders, seed=seed,
+                schemes=schemes,
+            )  # fmt: skip
             write_rollouts(answer, form, sys.stdout, top=top, store=how.named_store)
 
 

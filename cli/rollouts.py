@@ -23,6 +23,7 @@ from forkpoint.analysis.rollout_results import (
     Scheme,
     TreeBudget,
 )
+from forkpoint.analysis.tree_budget import Schemes
 from forkpoint.analysis.votes import Estimate, Outcome
 from forkpoint.cli.answer import period
 from forkpoint.cli.json_report import FORMAT, exact, write_json
@@ -63,6 +64,26 @@ def parse_answer_pattern(text: str) -> re.Pattern[str]:
     except (re.error, RecursionError, OverflowError) as error:
         shown = plain(text, 60)
         raise typer.BadParameter(f"{shown!r} is no regular expression: {error}") from None
+
+
+def parse_schemes(tree_grpo: str, ep_tree: str) -> Schemes:
+    """The numbers that ``--tree-grpo`` and ``--eptree`` give.
+
+    Raises:
+        typer.BadParameter: they are not four numbers each, or make no scheme.
+    """
+    try:
+        return Schemes(_four_numbers(tree_grpo), _four_numbers(ep_tree))
+    except ValueError as error:
+        raise typer.BadParameter(f"--tree-grpo, --eptree: {error}") from None
+
+
+def _four_numbers(text: str) -> tuple[int, int, int, int]:
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() and len(part) < 7 for part in parts):
+        raise ValueError(f"{plain(text, 60)!r} is not four numbers such as 2,2,1,3")
+    first, second, third, fourth = map(int, parts)
+    return first, second, third, fourth
 
 
 def check_together(*, group: str | None, pairs: str | None, answer_pattern: str | None) -> None:

@@ -53,6 +53,8 @@ def a_group(name: str = "app/task-0", **changes: Any) -> RolloutGroup:
         rollouts=8,
         sized_rollouts=8,
         distinct_rollouts=7,
+        turns=8,
+        distinct_turns=7,
         flat_tokens=9_120,
         tree_tokens=3_040,
         overlap_ratio=2 / 3,
@@ -653,6 +655,54 @@ def test_real_screens_fit_their_terminals(
         shown += run("rollouts", sample_logs / folder, "--group", proposed[1]).stdout
     assert "rollouts" in shown
     assert max(map(cell_len, shown.split("\n"))) <= width
+
+
+def test_schemes_are_the_users_if_given(run: Run, sample_logs: Path) -> None:
+    log = sample_logs / "token-ids" / "smollm2.jsonl"
+    asked = ("rollouts", log, "--tree-grpo", "4,1,2,3", "--eptree", "1, 3, 1, 2")
+    found = shown_json(run(*asked, "--format", "json"))["budget"]["schemes"]
+    assert [each["parameters"] for each in found] == [
+        "M, N, L, K = 4, 1, 2, 3",
+        "M, N, L, T = 1, 3, 1, 2",
+    ]
+    assert [(each["leaves"], each["kept"]) for each in found] == [(4 * (1 + 2), 12), (1 + 6, 7)]
+    assert "4 trees, 1 expansion, 2 rounds, 3 kept" in words(run(*asked).stdout)
+
+
+@pytest.mark.parametrize(
+    "numbers", ["", "1,2,3", "0,2,1,1", "2,2,1,4", "a,b,c,d", "2,2,1,-1", "²,2,1,3"]
+)
+def test_schemes_without_a_meaning_are_a_usage_error(
+    run: Run, numbers: str, tmp_path: Path
+) -> None:
+    result = run("rollouts", tmp_path, "--tree-grpo", numbers)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+def without_ids(value: Any) -> Any:
+    """A message without the ids of its tool calls, which differ in each trial."""
+    if isinstance(value, dict):
+        names = value.keys() - {"id", "tool_call_id"}
+        return {name: without_ids(value[name]) for name in sorted(names)}
+    return [without_ids(each) for each in value] if isinstance(value, list) else value
+
+
+def test_turns_of_each_group_are_its_distinct_conversations(run: Run, sample_logs: Path) -> None:
+    log = sample_logs / "tau-bench"
+    found = shown_json(run("rollouts", log, "--format", "json"))
+    trials = [each for path in sorted(log.rglob("*.json")) for each in json.loads(path.read_text())]
+    turns: dict[int, list[str]] = {}
+    for trial in trials:
+        messages = trial["traj"]
+        for place, message in enumerate(messages):
+            if message["role"] == "assistant":
+                said = json.dumps([without_ids(each) for each in messages[: place + 1]])
+                turns.setdefault(trial["task_id"], []).append(said)
+    expected = sorted((len(each), len(set(each))) for each in turns.values())
+    assert sorted((each["turns"], each["distinct_turns"]) for each in found["groups"]) == expected
+    assert found["rollouts"]["turns"] == sum(n for n, _ in expected)
+    assert found["rollouts"]["distinct_turns"] == sum(n for _, n in expected)
 
 
 def test_a_screen_of_rollouts_is_one_screen(run: Run, sample_logs: Path) -> None:
