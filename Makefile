@@ -46,8 +46,10 @@ test: $(VENV)/.ready
 test-slow: $(VENV)/.ready
 	$(PYTEST) --hypothesis-profile thorough $(ARGS)
 
+# The model is small: two processes of one thread run it faster than one of two.
 test-replay: $(REPLAY_VENV)/.ready
-	$(REPLAY_VENV)/bin/pytest tests/replay tests/test_replay_extra.py $(ARGS)
+	OMP_NUM_THREADS=1 $(REPLAY_VENV)/bin/pytest --numprocesses auto --maxprocesses 2 --dist loadfile \
+	  tests/replay tests/test_replay_extra.py $(ARGS)
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check

@@ -13,6 +13,12 @@ from forkpoint.cli.main import app
 from forkpoint.cli.replay_runs import TIMED_RUNS
 
 
+@pytest.fixture(autouse=True)
+def width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wide enough that no cell is folded."""
+    monkeypatch.setenv("COLUMNS", "140")
+
+
 @pytest.fixture
 def log(sample_logs: Path, tmp_path: Path) -> Path:
     """Eight rollouts of one prompt."""
