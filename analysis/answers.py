@@ -59,14 +59,19 @@ def extract_answer(text: str, pattern: re.Pattern[str] | None = None) -> str | N
     >>> extract_answer(r"So \boxed{\frac{1}{2}}. The answer is 3.")
     '\\frac{1}{2}'
     """
-    found = _last(_matches(text, pattern)) if pattern else None
     return (
-        found
+        (find_pattern(text, pattern) if pattern else None)
         or _last_boxed(text)
         or _last_hashed(text)
         or _last_tagged(text)
         or next(filter(None, (_last_sentence(text, lead_in) for lead_in in _LEAD_INS)), None)
     )
+
+
+def find_pattern(text: str, pattern: re.Pattern[str]) -> str | None:
+    """What the pattern finds last: group 1 if it has one and it took part, else the whole match;
+    without white space around it, never empty."""
+    return _last(_matches(text, pattern))
 
 
 def _matches(text: str, pattern: re.Pattern[str]) -> Iterator[str]:

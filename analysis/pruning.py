@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forkpoint.analysis.answers import extract_answer
+from forkpoint.analysis.answers import extract_answer, find_pattern
 from forkpoint.analysis.replay_backend import Codec, Floats, Piece, TokenIds
 from forkpoint.analysis.replay_choices import PruneUnit
 from forkpoint.analysis.tree import Flags, Ints
@@ -187,7 +187,7 @@ def _answer_place(
     text: str, answer: str | None, pattern: re.Pattern[str] | None
 ) -> tuple[int, int]:
     """Where the answer begins and ends in the text."""
-    found = extract_answer(text, pattern) if pattern is not None else None
+    found = None if pattern is None else find_pattern(text, pattern)
     for stated in (found, answer, extract_answer(text)):
         if stated and stated.strip():
             places = list(re.finditer(re.escape(stated.strip()), text, re.IGNORECASE))

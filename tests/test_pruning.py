@@ -198,6 +198,12 @@ def test_a_pattern_goes_before_the_logged_answer() -> None:
     assert found == ("^Q", "x=", "7")
 
 
+def test_a_pattern_that_finds_nothing_leaves_the_logged_answer_first() -> None:
+    text = "It is Rome. The answer is no."
+    found = letters("^Q", text, answer="rome", pattern=re.compile(r"x=(\d)"))
+    assert found == ("^Q", "It is ", "Rome")
+
+
 def test_a_logged_answer_that_the_text_does_not_hold_gives_way_to_the_stated_one() -> None:
     assert letters("^Q", "so: final answer: six", answer="6")[2] == "six"
 
