@@ -27,7 +27,7 @@ from forkpoint.analysis.rollouts import GroupedRollouts, load_grouped, measure_r
 from forkpoint.analysis.savings import measure_savings
 from forkpoint.analysis.scope import Filters
 from forkpoint.analysis.store import Store
-from forkpoint.analysis.token_entropy import load_scored_tokens, measure_entropy
+from forkpoint.analysis.token_entropy import load_scored_tokens
 from forkpoint.analysis.totals import measure_totals
 from forkpoint.analysis.tree import NEVER, Ints
 from forkpoint.analysis.waterfall import measure_cache
@@ -313,8 +313,8 @@ def build_tables(
     totals, hit_rate, read_share = measure_totals(store)
     cache = measure_cache(store, it.prompts, it.reuse, it.missed, it.fall, hit_rate, read_share)
     rollouts = measure_rollouts(grouped, None)
-    entropy = measure_entropy(load_scored_tokens(store))
-    savings = measure_savings(store, totals, it.missed, rollouts, entropy, cache.evidence)
+    scored = load_scored_tokens(store)
+    savings = measure_savings(store, totals, it.missed, rollouts, scored, cache.evidence)
     _make(store, LEDGER, _LEDGER_SQL, _attributes(savings.ledger, _LEDGER_FIELDS))
 
 
@@ -330,11 +330,8 @@ def _stage(store: Store, name: str, columns: _Columns) -> None:
     }
     # A result that was not read to its end would keep the connection from registering anything.
     store.rows("SELECT 1")
-    store.connection.register("export_staged", staged)
-    try:
+    with store.staged("export_staged", staged):
         store.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM export_staged")
-    finally:
-        store.connection.unregister("export_staged")
 
 
 def _make(store: Store, table: Table, sql: str, *staged: _Columns) -> None:

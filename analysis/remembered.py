@@ -63,9 +63,8 @@ def _question(
 ) -> str:
     asked = (
         __version__,
-        msgspec.json.schema(
-            Report
-        ),  # an answer kept by a forkpoint whose reports held other things
+        # A forkpoint whose reports held other things may have kept an answer.
+        msgspec.json.schema(Report),
         version("genai-prices"),
         store.get_meta("encoding"),
         [str(path) for path in paths],

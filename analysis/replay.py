@@ -292,13 +292,10 @@ def _select_measured(store: Store, replay_id: str, plan: Plan) -> None:
     }
     store.execute("CREATE OR REPLACE TEMP TABLE replay_scope (prompt UUID, completion UUID)")
     if plan.sequences:
-        store.connection.register("staged_keys", columns)
-        try:
+        with store.staged("staged_keys", columns):
             store.execute(
                 "INSERT INTO replay_scope SELECT prompt::UUID, completion::UUID FROM staged_keys"
             )
-        finally:
-            store.connection.unregister("staged_keys")
 
 
 def _agreement(store: Store, replay_id: str) -> LoggedAgreement | None:

@@ -262,15 +262,12 @@ def _keep(
                 datetime.now(UTC).replace(tzinfo=None),
             ],
         )
-        store.connection.register("staged_pruned", columns)
-        try:
+        with store.staged("staged_pruned", columns):
             store.execute(
                 "INSERT INTO pruned_tokens SELECT ?, position, token, deleted_in, "
                 "CASE WHEN NOT isnan(loss) THEN loss END FROM staged_pruned",
                 [task.pruning_id],
             )
-        finally:
-            store.connection.unregister("staged_pruned")
 
 
 @dataclass(frozen=True)

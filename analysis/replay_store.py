@@ -186,11 +186,8 @@ def _lists(scored: Scored) -> list[list[float]]:
 
 
 def _insert(store: Store, table: str, selected: str, columns: dict[str, Any]) -> None:
-    store.connection.register("staged_replay", columns)
-    try:
+    with store.staged("staged_replay", columns):
         store.execute(f"INSERT INTO {table} SELECT {selected} FROM staged_replay")
-    finally:
-        store.connection.unregister("staged_replay")
 
 
 def _quoted(text: str | None) -> str:
@@ -204,12 +201,12 @@ def _storable(text: str) -> str:
 
 
 def select_completions(store: Store) -> None:
-    """Fill the temporary table ``scope_completions``: each completion in scope (see
+    """Make the temporary view ``scope_completions``: each completion in scope (see
     `forkpoint.analysis.scope`), wherever it stands: of calls, and of rollouts that have no call of
     their own."""
     store.execute(
         """
-        CREATE OR REPLACE TEMP TABLE scope_completions AS
+        CREATE OR REPLACE TEMP VIEW scope_completions AS
         WITH places AS (
             SELECT path, prompt, min(line) AS line, min(record_offset) AS record_offset
             FROM scope_calls JOIN scope_sources USING (source_id, format) GROUP BY path, prompt

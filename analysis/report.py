@@ -52,15 +52,15 @@ def build_report(
     totals, hit_rate, read_share = measure_totals(store)
     cache = measure_cache(store, it.prompts, it.reuse, it.missed, it.fall, hit_rate, read_share)
     rollouts = _rollouts(store, it.prompts)
-    entropy = measure_entropy(load_scored_tokens(store))
+    scored = load_scored_tokens(store)
     return Report(
         sources=measure_sources(store),
         totals=totals,
         cache=cache,
         prefix_tree=_prefix_tree(store, it.prompts, top=TOP_FORKS, min_calls=2),
         rollouts=rollouts,
-        entropy=entropy,
-        savings=measure_savings(store, totals, it.missed, rollouts, entropy, cache.evidence),
+        entropy=measure_entropy(scored),
+        savings=measure_savings(store, totals, it.missed, rollouts, scored, cache.evidence),
         provenance=describe_provenance(store, paths, filters, it.price_book),
         by=by,
         groups_by=measure_groups(store, by) if by is not None else (),

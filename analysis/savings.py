@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import exp
 
 from forkpoint.analysis.cache import Missed, sum_usd
-from forkpoint.analysis.entropy_results import Entropy
 from forkpoint.analysis.replay_store import select_completions
 from forkpoint.analysis.results import LedgerRow, Rollouts, Savings, Totals
 from forkpoint.analysis.store import Store
+from forkpoint.analysis.token_entropy import ScoredTokens
 
 
 def measure_savings(
@@ -16,7 +16,7 @@ def measure_savings(
     totals: Totals,
     missed: Missed,
     rollouts: Rollouts,
-    entropy: Entropy | None,
+    scored: ScoredTokens | None,
     evidence: dict[str, int],
 ) -> Savings:
     """The ledger of the scope. Further mechanisms append rows here.
@@ -28,7 +28,7 @@ def measure_savings(
         _prompt_caching(store, totals, missed, evidence),
         _tree_sampling(store, rollouts),
         _importance_pruning(store),
-        _entropy_patching(entropy),
+        _entropy_patching(scored),
     )
     return Savings(
         realized_tokens=sum(row.realized_tokens or 0 for row in ledger),
@@ -138,26 +138,26 @@ def _importance_pruning(store: Store) -> LedgerRow:
     )
 
 
-def _entropy_patching(entropy: Entropy | None) -> LedgerRow:
+def _entropy_patching(scored: ScoredTokens | None) -> LedgerRow:
     """Tokens beyond the first of each patch, which a model of patches (BLT, arXiv:2412.09871) would
     not decode one by one: as few as the bounds of entropies leave certain."""
-    if entropy is None or entropy.patches is None or entropy.threshold_nats is None:
+    threshold = None if scored is None else scored.threshold.value
+    if scored is None or scored.patches is None or threshold is None:
         return LedgerRow(
             "entropy patching", None, None, None, None, None, "", "logprobs, or forkpoint replay"
         )
-    patches = entropy.patches
-    tokens = entropy.tokens + entropy.unknown_tokens
-    replayed = f", {entropy.replayed_tokens} replayed" if entropy.replayed_tokens else ""
+    patches = scored.patches
+    replayed = f", {scored.replayed_tokens} replayed" if scored.replayed_tokens else ""
     return LedgerRow(
         mechanism="entropy patching",
         potential_tokens=None,
         realized_tokens=None,
         potential_usd=None,
         realized_usd=None,
-        standalone_tokens=tokens - patches.most,
+        standalone_tokens=len(scored) - patches.most,
         evidence=(
-            f"{tokens} tokens{replayed} in {patches.least} to {patches.most} patches, "
-            f"cut where entropy reaches {entropy.threshold_nats:.3g} nats"
+            f"{len(scored)} tokens{replayed} in {patches.least} to {patches.most} patches, "
+            f"cut where entropy reaches {threshold:.3g} nats"
         ),
         needs="a model that decodes patches",
     )

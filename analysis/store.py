@@ -206,7 +206,7 @@ class Store:
             self.execute("DELETE FROM sources WHERE source_id IN (SELECT unnest(?))", [ids])
         names = [each.name for each in fields(Source) if each.name != "appended"]
         columns = {name: [getattr(each, name) for each in batch.sources] for name in names}
-        with self._staged("staged_sources", _columns(columns)):
+        with self.staged("staged_sources", _columns(columns)):
             self.execute(
                 f"INSERT INTO sources SELECT {', '.join(names)}, false FROM staged_sources"
             )
@@ -215,7 +215,7 @@ class Store:
         if not batch.segment_hashes:
             return
         staged = _hash_columns({"segment": batch.segment_hashes}) | _columns(batch.segments)
-        with self._staged("staged_segments", staged):
+        with self.staged("staged_segments", staged):
             self.execute(
                 f"""
                 CREATE OR REPLACE TEMP TABLE new_segments AS
@@ -257,7 +257,7 @@ class Store:
         if not batch.nodes["node"]:
             return
         columns = ", ".join(f"{_uuid(name)} AS {name}" for name in batch.nodes)
-        with self._staged("staged_nodes", _hash_columns(batch.nodes)):
+        with self.staged("staged_nodes", _hash_columns(batch.nodes)):
             self.execute(
                 f"""
                 INSERT INTO nodes
@@ -279,7 +279,7 @@ class Store:
         )
         selected = ", ".join(_call_column(name) for name in CALL_COLUMNS)
         appended = [each.source_id for each in batch.sources if each.appended]
-        with self._staged("staged_calls", staged):
+        with self.staged("staged_calls", staged):
             if appended:
                 # A response whose lines straddle the point read to before comes whole again.
                 self.execute(
@@ -302,7 +302,7 @@ class Store:
         selected = ", ".join(
             _nullable_uuid(name) if name in hashes else name for name in TRACE_COLUMNS
         )
-        with self._staged("staged_traces", staged):
+        with self.staged("staged_traces", staged):
             if any(each.appended for each in batch.sources):
                 self.execute(
                     """
@@ -320,17 +320,17 @@ class Store:
         selected = ", ".join(
             f"{_uuid(name)} AS {name}" if name in hashes else name for name in SCORES_COLUMNS
         )
-        with self._staged("staged_scores", _hash_columns(hashes) | _columns(columns)):
+        with self.staged("staged_scores", _hash_columns(hashes) | _columns(columns)):
             self.execute(f"INSERT INTO scores SELECT {selected} FROM staged_scores")
         tokens = {name: np.concatenate(parts) for name, parts in batch.scored_tokens.items()}
-        with self._staged("staged_tokens", tokens):
+        with self.staged("staged_tokens", tokens):
             self.execute(
                 f"INSERT INTO scored_tokens SELECT {', '.join(SCORED_TOKENS_COLUMNS)} "
                 "FROM staged_tokens"
             )
 
     @contextmanager
-    def _staged(self, name: str, columns: dict[str, Any]) -> Iterator[None]:
+    def staged(self, name: str, columns: dict[str, Any]) -> Iterator[None]:
         """Let queries read `columns` (arrays of one length) as the table `name`."""
         self.connection.register(name, columns)
         try:

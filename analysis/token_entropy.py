@@ -163,6 +163,16 @@ class ScoredTokens:
         return flags
 
     @cached_property
+    def patches(self) -> measures.Patches | None:
+        """The completions cut before each position of high entropy."""
+        return measures.entropy_patches(self.codes, self.is_high, self.completions.offsets)
+
+    @property
+    def replayed_tokens(self) -> int:
+        """Positions of which the log says nothing and a replay does."""
+        return int((self.known & self.completions.replayed[self.completion]).sum())
+
+    @cached_property
     def completion(self) -> Ints:
         """The completion of each token."""
         return run_of(self.completions.offsets)
@@ -314,7 +324,7 @@ def measure_entropy(scored: ScoredTokens | None) -> Entropy | None:
         whole_tokens=int((known & (stats.named == 0)).sum()),
         top_k_tokens=int((known & (stats.named > 1)).sum()),
         sampled_only_tokens=int((known & (stats.named == 1)).sum()),
-        replayed_tokens=int((known & completions.replayed[scored.completion]).sum()),
+        replayed_tokens=scored.replayed_tokens,
         threshold_nats=threshold.value,
         threshold_low_nats=threshold.low,
         threshold_high_nats=threshold.high,
@@ -339,7 +349,7 @@ def measure_entropy(scored: ScoredTokens | None) -> Entropy | None:
         agreement=measure_agreement(scored),
         decisive=_decisive(scored),
         sparks=_sparks(scored),
-        patches=measures.entropy_patches(codes, scored.is_high, completions.offsets),
+        patches=scored.patches,
     )
 
 
